@@ -43,7 +43,7 @@ SURFACES = {
     "help": "--help",
     "decide_demo": "decide demo",
     "decide_repeated": "decide repeated",
-    "runs": "runs .",
+    "runs": "runs demo",
     "decide_figures": "decide repeated --slo tpot_p95<=30ms --columns ttft_p50,p99_ttft,cost -v",
     "decide_paper": f"decide {PAPER}",
     "decide_not_met": "decide repeated --slo output_throughput_per_user>5000",

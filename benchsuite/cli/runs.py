@@ -72,7 +72,7 @@ def _row(path: Path) -> dict[str, Any]:
         decision = _decision(json_in(path / SUMMARY))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         done, planned = len(manifest.complete_points), len(manifest.planned_points)
-        decision = f"none yet: {manifest.status}, {done} of {planned} points"
+        decision = "not judged" if done >= planned else f"{manifest.status}: {done} of {planned} points"
     return {"run": str(path), **row, "decision": decision}
 
 

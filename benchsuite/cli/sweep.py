@@ -46,6 +46,7 @@ Examples:
 )
 @click.option("--serve-timeout-s", type=SECONDS, help="Time limit for its start.  [default: 1800]")
 @click.option("--print-spec", is_flag=True, help="Print what would be measured as a sweep.toml, and measure nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the points and requests that it would take, and send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="The summary on stdout, everything else on stderr.")
 @figure_options
 @quiet_option
@@ -57,6 +58,7 @@ def command(
     serve: str | None,
     serve_timeout_s: float | None,
     print_spec: bool,
+    dry_run: bool,
     as_json: bool,
     figures: dict[str, Any],
     quiet: bool,
@@ -70,7 +72,9 @@ def command(
     it), 3 no level meets it, 2 bad input, 1 the run failed.
     """
     from benchsuite.cli.spec_file import toml_of
+    from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.load.schedule import plan_points, plan_words
     from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
     from benchsuite.report.console import Console
@@ -87,6 +91,12 @@ def command(
     shown, console = Shown.asked(**figures), Console(stderr=as_json)
     if print_spec:
         click.echo(toml_of(asked), nl=False)
+        return 0
+    if dry_run:
+        n = len(read_workload(asked.workload, asked.load.random_seed).prompts)
+        hour = unit_price(asked.price)
+        price = "no price given" if hour is None else f"${hour * asked.price.gpus:.4g} an hour"
+        print_line(f"{plan_words(plan_points(asked.load, n, ''))}; {price}; the sweep says how long, after its probe")
         return 0
     with SweepView(quiet=quiet, console=console) as view:
         result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)

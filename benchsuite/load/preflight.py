@@ -298,7 +298,12 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt
             "cut": strict is not None and last.http_status == 400 and "context" in (last.error or ""),
         },
     }
-    return Preflight(plan, (endpoint,), result.closes_after_response, result.body_lingers, facts)
+    found = Preflight(plan, (endpoint,), result.closes_after_response, result.body_lingers, facts)
+    asked = plan.asked_output_tokens(first)
+    if asked is None or row.first_token_s is None or row.sent_s is None or row.last_token_s is None:
+        return found
+    per_token_s = (row.last_token_s - row.first_token_s) / max((row.output_tokens or 0) - 1, 1)
+    return replace(found, request_s=row.first_token_s - row.sent_s + per_token_s * (asked - 1))
 
 
 def calibrate_words(spec: SweepSpec, client: httpx.Client, workload: Workload) -> TokensPerWord:
@@ -433,6 +438,7 @@ def preflight(
         body_lingers=all(replica.body_lingers for replica in replicas),
         facts=first.facts | {"capacity": capacity} | ({"more_endpoints": more} if more else {}),
         fallback=_fallback(spec, first.plan, prompts),
+        request_s=first.request_s,
     )
 
 

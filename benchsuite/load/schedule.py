@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,26 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
                 )
             )
     return points
+
+
+def plan_words(points: Sequence[PointPlan]) -> str:
+    """'6 points: 576 requests and 384 to warm up, at least 3.0 min of pauses'."""
+    requests, warmups = sum(len(one.order) for one in points), sum(one.warmup_requests for one in points)
+    pauses_s = sum(one.warmup_min_s + one.cooldown_min_s for one in points)
+    pauses = f", at least {pauses_s / 60:.1f} min of warm-up and pauses" if pauses_s else ""
+    return f"{len(points)} point{'s' * (len(points) != 1)}: {requests:,} requests and {warmups:,} to warm up{pauses}"
+
+
+def seconds_between(points: Sequence[PointPlan], request_s: float) -> tuple[float, float]:
+    """The least and the most seconds of the points, where a request alone takes request_s: all users of a level as fast
+    as one alone, or one request after another."""
+    ends = []
+    for together in (True, False):
+        users = [one.level.concurrency or 1 if together else 1 for one in points]
+        warm_s = [max(p.warmup_min_s, p.warmup_requests * request_s / n) for p, n in zip(points, users, strict=True)]
+        run_s = [one.cooldown_min_s + len(one.order) * request_s / n for one, n in zip(points, users, strict=True)]
+        ends.append(sum(warm_s) + sum(run_s))
+    return ends[0], ends[1]
 
 
 def open_files_needed(load: LoadSpec, connections_per_user: int = 1) -> int:

@@ -22,7 +22,7 @@ from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
 from benchsuite.load.preflight import calibrate_words, preflight, spec_at
-from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points
+from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points, plan_words, seconds_between
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.virtual_users import ClientState, Preflight
 from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport, signals_delayed, signals_handled
@@ -282,6 +282,8 @@ class SweepRunner:
                 self._write_manifest()
                 self.on_begun(self.folder.path)
                 self.view.begun(self.folder.path, manifest)
+                if todo:
+                    self.view.note(f"{plan_words(todo)}; {self._estimate(todo)}")
                 for warning in probed.facts["capacity"]["warnings"]:
                     self.view.note(f"{warning['finding']}; {warning['remedy']}")
                 if (self.workload.lengths or {}).get("by") == "characters":
@@ -324,6 +326,19 @@ class SweepRunner:
                     with signals_delayed(second_at_once=False):  # what has ended never says that it is running
                         self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
+
+    def _estimate(self, todo: Sequence[PointPlan]) -> str:
+        """How long the points take and what that costs, between two assumptions, by the probe's request."""
+        request_s, price = self.probed.request_s, self.spec.price
+        if request_s is None:
+            return "how long they take is not known before one is measured"
+        least, most = (seconds / 60 for seconds in seconds_between(todo, request_s))
+        hour_usd = None if price.usd_per_hour is None else price.usd_per_hour * price.gpus
+        usd = "" if hour_usd is None else f", ${hour_usd * least / 60:.3g} to ${hour_usd * most / 60:.3g}"
+        assumed = (
+            "if all users are served as fast as one alone, or one request after another, and answers reach their cap"
+        )
+        return f"{least:.2g} to {most:.2g} min{usd}: {assumed}"
 
     def _note_telemetry(self) -> None:
         self.manifest.telemetry = TelemetryFacts.model_validate(self._recorder.facts())

@@ -43,6 +43,7 @@ class Preflight:
     body_lingers: bool  # a response stays open behind the end of its stream
     facts: dict[str, Any]  # for the manifest
     fallback: Preflight | None = None  # the API for what they refuse
+    request_s: float | None = None  # what a request of asked_output_tokens takes alone, by the probe's times
 
 
 _SEARCHED_BYTES, _SEARCHED_STEPS = 65536, 8  # of a response whose first token is late

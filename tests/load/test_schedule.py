@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchsuite.load.schedule import plan_points
+from benchsuite.load.schedule import plan_points, plan_words, seconds_between
 from benchsuite.spec import LoadSpec
 
 
@@ -99,3 +99,11 @@ def test_warm_up_requests(level, requests):
     """The warm-up is two rounds of every user, 64 requests at least."""
     (point,) = plan(300, concurrency=[level])
     assert point.warmup_requests == requests
+
+
+def test_how_long_a_sweep_takes_is_between_two_assumptions() -> None:
+    """Of 1 s a request, 8 requests and 4 to warm up at 2 users: 6 s at best, 12 s one after another; pauses on top."""
+    load = LoadSpec(concurrency=(2,), warmup_requests=4, warmup_min_s=0, cooldown_min_s=3)
+    points = plan_points(load, 8, "run")
+    assert seconds_between(points, 1.0) == (9.0, 15.0)
+    assert plan_words(points).startswith("1 point: 8 requests and 4 to warm up")
