@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchsuite.cli.options import SECONDS, CommaList, json_option, print_json
+from benchsuite.cli.options import SECONDS, CommaList, json_option, long_running, print_json
 
 if TYPE_CHECKING:
     from benchsuite.load.calibrate import Setting
@@ -61,6 +61,7 @@ Examples:
 @click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
 @click.option("--seconds", type=SECONDS, default=4.0, show_default=True, help="Length of each point.")
 @json_option
+@long_running()
 def command(concurrency: list[int], tok_s: list[int], driver: str, ceiling: bool, as_json: bool, **common: Any) -> None:
     """Run the measuring client against a server that knows its own send times, and compare.
 

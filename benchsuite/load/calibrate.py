@@ -85,7 +85,8 @@ def run_setting(setting: Setting) -> tuple[Run, dict[str, dict[str, Any]]]:
         config = SimulatorConfig(latency=setting.latency)
         with on_cpus(server_cpus), simulator(config) as server, on_cpus(client_cpus):
             tree = {"server": {"base_url": server.base_url, "profile": "vllm"}, "load": load}
-            sweep(parse_spec(tree, where="calibrate"), workload, path, View())
+            if not sweep(parse_spec(tree, where="calibrate"), workload, path, View()).complete:
+                raise KeyboardInterrupt  # its Ctrl-C was of all points
             truth = httpx.get(f"{server.base_url}/stats", timeout=120, trust_env=False).json()["responses"]
         return read_run(path), {response["id"]: response for response in truth}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchsuite.cli.calibrate import calibration_row
 from benchsuite.load.calibrate import Setting, run_setting
+from benchsuite.progress import SweepResult
 
 
 def test_every_chunk_is_compared():
@@ -15,3 +18,11 @@ def test_every_chunk_is_compared():
     assert row["gap_error_ms"]["n"] == 16 * 399
     assert row["chunks_per_s"] > 0
     assert row["cpu_us_per_chunk"] > row["parse_us_per_chunk"] > 0
+
+
+def test_a_point_that_was_stopped_stops_all(monkeypatch):
+    """Ctrl-C ends a point in order, and with it the calibration: half of a point is compared with nothing."""
+    stopped = lambda *asked: SweepResult("run", asked[2], complete=False)  # noqa: E731
+    monkeypatch.setattr("benchsuite.load.calibrate.sweep", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_setting(Setting(concurrency=2, tok_s=None))
