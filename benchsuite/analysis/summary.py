@@ -57,8 +57,8 @@ def point_figures(tables: Iterable[Any], duration_s: float, latencies: Collectio
         n += len(rows.ok)
         first_s, last_s = np.fmin.reduce(rows.sent_s, initial=first_s), np.fmax.reduce(rows.latest_s, initial=last_s)
         for name in latencies:
-            of_chunks = name not in measured.each
-            each[name].append(rows.gaps_of(rows.ok) * 1e-6 if of_chunks else measured.each[name])
+            gaps_us = rows.gaps_of(rows.ok) if name not in measured.each else None
+            each[name].append(measured.each[name] if gaps_us is None else gaps_us.astype(np.float64) * 1e-6)
         for name, values in measured.sums.items():
             sums[name].append(float("nan") if (total := known_sum(values)) is None else total)
     if level is None:
