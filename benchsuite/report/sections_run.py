@@ -58,7 +58,8 @@ def answer(judgement: JudgedLevels) -> Answer:
         only = f"the only one of {len(judged)} levels that appears to meet the SLO"
         which = only if len(judged) > 1 else "the only level measured"
     looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
-    figures = ", ".join(text for text in (fmt.slo_figures(level), cost_text(level)) if text)
+    slo_figures = fmt.slo_figures(level).replace(" (steady window)", "")  # the first tile says so
+    figures = ", ".join(text for text in (slo_figures, cost_text(level)) if text)
     tiles = (
         _slo_tile(level),
         Tile("Cost", cost_text(level), f"{_cost_detail(level)}; {which}"),
