@@ -135,7 +135,7 @@ def test_it_is_short_and_more_opens(browser: Browser, either: Path):
     short = browser.ask(height)
     assert short < 3_200
     browser.ask("document.querySelector('#more summary').click()")
-    assert browser.ask(height) > short + 500
+    assert browser.ask(height) > short + 200
     browser.open(either)
     browser.ask("location.hash = '#' + document.querySelector('#more h2[id]').id")
     assert browser.ask("new Promise((done) => setTimeout(() => done(document.querySelector('#more').open), 50))")
