@@ -327,6 +327,7 @@ MULTIPLE = {
     "JSON body": 12,
     "server metrics": 12,
     "DCGM page": 12,
+    "shown text": 400,  # every surface at once, and escapes
     "control answers": 120,  # several trees of it
     **dict.fromkeys(("sweep TOML", "matrix TOML", "prices", "plan"), 160),  # what tomllib notes of each key
 }
