@@ -274,7 +274,7 @@ def excess(pairs: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """The table that docs/METHODS.md quotes."""
+    """The table that docs/EVIDENCE.md quotes."""
     print(f"{len(result['pairs'])} pairs, {result['load']}")
     head = ("figure", "printed", "theirs", "ours", "ours/theirs", "95 % interval", "CV theirs", "CV ours")
     print(" | ".join(head))
