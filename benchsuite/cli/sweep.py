@@ -21,6 +21,8 @@ from benchsuite.cli.options import (
 )
 from benchsuite.cli.spec_options import SpecCommand, spec_options
 
+_ASSUMED_TOKENS_PER_S = (100, 10)  # that a user gets: a fast server, and one that a person reads along with
+
 
 @click.command(
     cls=SpecCommand,
@@ -74,7 +76,7 @@ def command(
     from benchsuite.cli.spec_file import toml_of
     from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
-    from benchsuite.load.schedule import plan_points, plan_words
+    from benchsuite.load.schedule import minutes_words, plan_points, plan_words, seconds_between
     from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
     from benchsuite.report.console import Console
@@ -93,10 +95,21 @@ def command(
         click.echo(toml_of(asked), nl=False)
         return 0
     if dry_run:
-        n = len(read_workload(asked.workload, asked.load.random_seed).prompts)
-        hour = unit_price(asked.price)
-        price = "no price given" if hour is None else f"${hour * asked.price.gpus:.4g} an hour"
-        print_line(f"{plan_words(plan_points(asked.load, n, ''))}; {price}; the sweep says how long, after its probe")
+        prompts = read_workload(asked.workload, asked.load.random_seed).prompts
+        points = plan_points(asked.load, len(prompts), "")
+        hour_usd = unit_price(asked.price)
+        total_usd = None if hour_usd is None else hour_usd * asked.price.gpus
+        caps = [cap for one in prompts if (cap := asked.workload.max_output_tokens or one.max_output_tokens)]
+        if len(caps) == len(prompts):
+            fast_s, slow_s = (sum(caps) / len(caps) / tokens_per_s for tokens_per_s in _ASSUMED_TOKENS_PER_S)
+            minutes = minutes_words(seconds_between(points, fast_s)[0], seconds_between(points, slow_s)[0], total_usd)
+            minutes += ", if each user gets {:g} to {:g} tok/s and answers reach their cap".format(
+                *_ASSUMED_TOKENS_PER_S
+            )
+        else:
+            minutes = "how long is not known before the sweep's probe: answers have no cap (--max-output-tokens)"
+        price = "no price given" if total_usd is None else f"${total_usd:.4g} an hour"
+        print_line(f"{plan_words(points)}; {price}; {minutes}")
         return 0
     with SweepView(quiet=quiet, console=console) as view:
         result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)

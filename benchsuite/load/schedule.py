@@ -110,6 +110,15 @@ def seconds_between(points: Sequence[PointPlan], request_s: float) -> tuple[floa
     return ends[0], ends[1]
 
 
+def minutes_words(least_s: float, most_s: float, usd_per_hour: float | None) -> str:
+    """'1.2 to 4.8 min, $0.002 to $0.008'; without a price, the minutes only."""
+    usd = (
+        "" if usd_per_hour is None else f", ${usd_per_hour * least_s / 3600:.3g} to ${usd_per_hour * most_s / 3600:.3g}"
+    )
+    least, most = (f"{s / 60:.{0 if s >= 600 else 2}{'f' if s >= 600 else 'g'}}" for s in (least_s, most_s))
+    return f"{least} to {most} min{usd}"
+
+
 def open_files_needed(load: LoadSpec, connections_per_user: int = 1) -> int:
     """How many files a measuring process must be allowed to have open, for the highest level."""
     return -(-max(load.concurrency) // load.n_workers) * connections_per_user + _OTHER_FILES

@@ -22,7 +22,14 @@ from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
 from benchsuite.load.preflight import calibrate_words, preflight, spec_at
-from benchsuite.load.schedule import PointPlan, open_files_needed, plan_points, plan_words, seconds_between
+from benchsuite.load.schedule import (
+    PointPlan,
+    minutes_words,
+    open_files_needed,
+    plan_points,
+    plan_words,
+    seconds_between,
+)
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
 from benchsuite.load.virtual_users import ClientState, Preflight
 from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport, signals_delayed, signals_handled
@@ -332,13 +339,11 @@ class SweepRunner:
         request_s, price = self.probed.request_s, self.spec.price
         if request_s is None:
             return "how long they take is not known before one is measured"
-        least, most = (seconds / 60 for seconds in seconds_between(todo, request_s))
         hour_usd = None if price.usd_per_hour is None else price.usd_per_hour * price.gpus
-        usd = "" if hour_usd is None else f", ${hour_usd * least / 60:.3g} to ${hour_usd * most / 60:.3g}"
-        assumed = (
-            "if all users are served as fast as one alone, or one request after another, and answers reach their cap"
+        return (
+            f"{minutes_words(*seconds_between(todo, request_s), hour_usd)}: if all users are served as fast as one "
+            "alone, or one request after another, and answers reach their cap"
         )
-        return f"{least:.2g} to {most:.2g} min{usd}: {assumed}"
 
     def _note_telemetry(self) -> None:
         self.manifest.telemetry = TelemetryFacts.model_validate(self._recorder.facts())

@@ -10,6 +10,8 @@ from command_line import CommandLine
 from factory import run_folder
 
 from benchsuite.report.page import write_judged
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
 from benchsuite.store.run_folder import read_run
 
 
@@ -47,3 +49,34 @@ def test_a_folder_that_is_not_there_is_refused(cli: CommandLine, tmp_path: Path)
     """With the folder, and what was expected."""
     ended = cli("runs", tmp_path / "none")
     assert (ended.code, ended.error.where) == (2, str(tmp_path / "none"))
+
+
+SERVER = SimulatorConfig(latency=LatencyModel(ttft_s=0.001, itl_s=0.0005))
+
+
+def test_a_sweep_prints_its_summary_as_json(cli: CommandLine, tmp_path: Path) -> None:
+    """With --json the summary is all that stands on stdout, and it is the one in the folder."""
+    with simulator(SERVER) as server:
+        said = cli(
+            "sweep --json --concurrency 2 --requests 8 --warmup-requests 2 --warmup-min-s 0 --cooldown-min-s 0",
+            ("--base-url", server.base_url, "--output", str(tmp_path / "run")),
+        )
+    assert said.data == json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
+    assert said.data["points"][0]["concurrency"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "minutes"),
+    [
+        ("--requests 100 --max-output-tokens 100 --usd-per-hour 36", "1.7 to 17 min, $1 to $10"),
+        ("--requests 100 --max-output-tokens 100", "1.7 to 17 min, if"),
+        ("--workload {no_cap}", "not known before"),
+    ],
+)
+def test_a_dry_run_says_how_long_and_sends_nothing(cli: CommandLine, tmp_path: Path, flags: str, minutes: str) -> None:
+    """From the caps of the answers at stated speeds; without caps it is not known; no server is asked."""
+    (tmp_path / "set.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    flags = flags.format(no_cap=tmp_path / "set.jsonl")
+    fixed = "--base-url http://127.0.0.1:9 --concurrency 1 --warmup-requests 0 --warmup-min-s 0 --cooldown-min-s 0"
+    assert minutes in cli("sweep --dry-run", fixed, flags).out
+    assert list(tmp_path.iterdir()) == [tmp_path / "set.jsonl"]
