@@ -86,7 +86,7 @@ def test_no_overwriting(tmp_path: Path) -> None:
     file.write_text("mine")
     workload = make_workload("a", [Prompt("a", None, None, "hi", None)])
 
-    with pytest.raises(WorkloadError, match="exists already"):
+    with pytest.raises(WorkloadError, match="already exists"):
         write_workload(workload, str(file))
     assert file.read_text() == "mine"
     write_workload(workload, str(file), force=True)

@@ -411,6 +411,7 @@ def test_the_baseline_is_refreshed_by_rule(cli, tmp_path):
     assert "report.html" not in copied
 
 
+@pytest.mark.slow
 def test_small_losses_do_not_add_up(cli, tmp_path):
     """Runs that each lose 2 % on the one before end at the anchor's margin, where without it none would fail."""
     factors = [1.02 ** max(0, day - 8) for day in range(15)]

@@ -297,7 +297,7 @@ def test_refusals_of_fakes(monkeypatch, fake, server, given):
         found(spec_of(fake.base_url, [1], server=server))
     assert refused.value.given == given
     busy = any(word in given for word in ("429", "503", "overloaded"))
-    assert ("it says that it is busy" in refused.value.hint) is busy
+    assert ("the server is busy" in refused.value.hint) is busy
 
 
 def test_a_model_that_is_not_pulled():

@@ -326,7 +326,7 @@ def test_no_model_named(listed, given):
     """Without --model the server must list exactly one."""
     with fake({"/v1/models": models(*listed)}) as url:
         error = refusal(spec_of(url, [1]), InputError)
-    assert error.what == f"which model? {given}"
+    assert error.what == f"no model is chosen, and {given}"
     assert error.hint == (None if listed else f"check the URL: none at {url}/v1/models; or name it with --model")
     assert error.expected == ("one of a, b" if listed else "the model's name as the server knows it")
 

@@ -189,7 +189,7 @@ def test_a_cache_that_is_off_shares_no_prefix(tmp_path: Path) -> None:
     ("lengths", "tokens", "says"),
     [
         ({}, {}, None),
-        ({"by": "characters"}, {}, "not known"),
+        ({"by": "characters"}, {}, "estimated from characters"),
         ({"by": "usage", "tokens_per_word": "1e9"}, {"length_error_max_tokens": "many"}, "1e9 tokens a word, by the"),
         ({"by": ["tokenizer"]}, {"overhead_tokens": 3}, None),
     ],

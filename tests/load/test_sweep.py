@@ -168,8 +168,11 @@ def test_stopped_in_the_warm_up(tmp_path):
     """Nothing of the point is measured then: no row, and only what the warm-up had sent was asked of the server."""
 
     class Stop(Watcher):
+        pressed = False
+
         def progress(self, step, progress, elapsed_s):
-            if step.phase == "warming up" and progress.done and not self.notes:
+            if step.phase == "warming up" and progress.done and not self.pressed:
+                self.pressed = True
                 signal.raise_signal(signal.SIGTERM)
 
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.01))) as server:
