@@ -21,17 +21,18 @@ $(READY): pyproject.toml requirements.lock
 	else \
 	    echo "setting up $(VENV) with venv and pip"; \
 	    "$(PYTHON)" -m venv $(VENV) \
-	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+	        -r requirements.lock \
 	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $(READY)
 
-demo: setup
-	$(BIN)/benchsuite demo || [ $$? -eq 6 ]  # 6: undecided, as one run a level often is
+demo: setup  # compiled once for all processes, even where the environment says otherwise; so for the tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/benchsuite demo || [ $$? -eq 6 ]  # 6: undecided, as one run a level often is
 
 # most tests wait for a server or a process, so more of them than there are cores
 PARALLEL ?= 4
-test: setup  # compiled once for all processes, even where the environment says otherwise
+test: setup
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
 
 # what `make test` has only a sample of, and what compares measured times: on a machine with nothing else to do

@@ -141,13 +141,14 @@ Examples:
 @quiet_option
 @click.pass_context
 def demo(ctx: click.Context, output: Path | None, quiet: bool) -> int:
-    """Sweep the embedded engine (llama.cpp with a tiny random model, on the CPU) and decide.
+    """Sweep the embedded engine (llama.cpp with a tiny random model, on the CPU, random prompts) and decide.
 
     The price is an assumption, 0.10 $/hour for a small cloud machine; the tokens and times are measured here.
     """
     code: int = ctx.invoke(
-        command, serve="llamacpp", requests=96, max_output_tokens=96, fixed_length=True, concurrency=[1, 4, 8, 16, 32],
-        usd_per_hour=0.10, gpu="off", slo="ttft_mean<1s,output_throughput_per_user>50", output=output, quiet=quiet,
+        command, serve="llamacpp", workload="random", input_tokens=64, output_tokens=128, requests=64,
+        warmup_requests=32, concurrency=[1, 4, 8, 16, 32], usd_per_hour=0.10, gpu="off",
+        slo="ttft_mean<1s,output_throughput_per_user>100", output=output, quiet=quiet,
     )  # fmt: skip
     return code
 

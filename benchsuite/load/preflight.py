@@ -299,11 +299,15 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt
         },
     }
     found = Preflight(plan, (endpoint,), result.closes_after_response, result.body_lingers, facts)
-    asked = plan.asked_output_tokens(first)
-    if asked is None or row.first_token_s is None or row.sent_s is None or row.last_token_s is None:
+    asked, cold = plan.asked_output_tokens(first), result.rows[0]  # the second request's prompt may be cached
+    if asked is None or not (cold.sent_s and cold.first_token_s and cold.last_token_s):
         return found
-    per_token_s = (row.last_token_s - row.first_token_s) / max((row.output_tokens or 0) - 1, 1)
-    return replace(found, request_s=row.first_token_s - row.sent_s + per_token_s * (asked - 1))
+    ttft_s = cold.first_token_s - cold.sent_s
+    if result.longest and last.sent_s and last.first_token_s and longest is not first:  # of a prompt of mean length
+        share = (sum(lengths) / len(lengths) - lengths[0]) / (max(lengths) - lengths[0])
+        ttft_s = max(ttft_s + share * (last.first_token_s - last.sent_s - ttft_s), 0.0)
+    per_token_s = (cold.last_token_s - cold.first_token_s) / max((cold.output_tokens or 0) - 1, 1)
+    return replace(found, request_s=ttft_s + per_token_s * (asked - 1))
 
 
 def calibrate_words(spec: SweepSpec, client: httpx.Client, workload: Workload) -> TokensPerWord:
