@@ -390,11 +390,14 @@ WARNINGS: dict[str, WarningType] = {
         "{tok_s:.2f} tok/s/user, less than the {above_tok_s:.2f} at concurrency {above}",
         "a disturbed run: repeat this level before trusting it, or an optimum next to it"),
     "throughput_drop": WarningType(
-        "warning", "fewer output tokens/s than at the next lower level, by more than 1 %",
+        "warning",
+        "fewer output tokens/s than at the next lower level, by more than 1 % (10 % where a level has one run)",
         "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at concurrency {below}",
         "repeat the level; if nothing changes, the server is past its peak"),
     "duration_rises": WarningType(
-        "warning", "a longer run of the same requests than at the next lower level, by more than 1 %",
+        "warning",
+        "a longer run of the same requests than at the next lower level, by more than 1 % (10 % where a level has one "
+        "run), and no `throughput_drop`",
         "a run takes {duration_s:,.2f} s, longer than the {below_s:,.2f} s at concurrency {below}",
         "repeat the level; " + _BY_TOKEN),
     "usl_residual": WarningType(
@@ -435,7 +438,7 @@ _EFFECTS = {
     "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
     "unasked_responses",
     "figures may be moved to either side": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
-    "drift damaged_files usl_residual",
+    "drift damaged_files usl_residual throughput_drop",
     "duration and $ look lower than they are": "slots_refused longest_refused prompts_cut prompt_too_long "
     "context_too_short errors empty empty_under_load",
     "TTFT has the wait in it": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
@@ -449,7 +452,7 @@ _EFFECTS = {
     "tokens/s and $ per token are in doubt": "usage_below_chunks usage_over_cap input_tokens_unknown tokens_estimated "
     "output_tokens_unknown token_balance tokenizer_disagrees throughput_identity token_identity",
     "duration and $ per run do not compare between levels": "length_not_kept truncated_by_max_tokens output_length "
-    "duration_rises throughput_drop",
+    "duration_rises",
     "a failure may count as a success": "finish_reason_missing finish_reason_unknown bytes_after_response",
     "means hide the slower server": "imbalance uneven_users slow_endpoint",
     "$ is not that of the machine": "gpus_fewer_than_endpoints gpu_count owned_power_unknown fallback_price_unknown "

@@ -116,7 +116,7 @@ def _resource_metrics(judgement: Judgement) -> dict[str, Any]:
 
 
 def _start_ns(judgement: Judgement) -> int:
-    """When the run began, in ns since 1970; 0 where its manifest does not tell."""
+    """When the run began, in ns since 1970; 0, which in OTLP means unknown, where its manifest does not tell."""
     try:
         return int(datetime.datetime.fromisoformat(judgement.facts.manifest.created or "").timestamp() * 1e9)
     except ValueError:
