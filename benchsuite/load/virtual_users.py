@@ -466,7 +466,8 @@ class PointLoad:
     def _tick(self) -> None:
         at_ns = now_ns()
         state = self.state
-        state.loop_lag.add(at_ns - self._tick_due_ns)
+        if self._busy:  # while requests are open: what is parsed behind the last one delays none
+            state.loop_lag.add(at_ns - self._tick_due_ns)
         try:
             self._sink.tick(at_ns)
             self._ticks += 1
