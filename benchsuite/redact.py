@@ -189,7 +189,8 @@ _COMMAND = re.compile(
 
 def _visible(text: str, kept: str = "\n") -> str:
     """`text` masked, with ? for control, bidirectional, invisible and unassigned characters but those kept."""
-    return "".join(char if char.isprintable() or char in kept else "?" for char in masked(text))
+    text = masked(text)
+    return text.translate({ord(char): "?" for char in set(text) if not (char.isprintable() or char in kept)})
 
 
 def printable(text: str) -> str:
