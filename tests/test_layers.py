@@ -1,7 +1,7 @@
 """Who may import whom: walks the imports and names the line that breaks a rule.
 
 words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
-core       workload, load.schedule, client but for connection and reference_clients, analysis,
+core       workload, load.schedule, load.arrivals, client but for connection and reference_clients, analysis,
            economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
            process or a terminal. economics.prices and workload.wineval may read the tables that are bundled with them.
 edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
@@ -26,9 +26,10 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 WORDS = (
     "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
     "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list",
+    "load.arrivals",  # its profile is a key of the spec
 )  # fmt: skip
 CORE = (
-    "workload", "load.schedule", "client.stream", "client.request", "client.http", "servers",
+    "workload", "load.schedule", "load.arrivals", "client.stream", "client.request", "client.http", "servers",
     "analysis", "economics",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
@@ -55,7 +56,7 @@ LIBRARIES = {
     "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
     "jinja2": ("report.page",),
     "markupsafe": ("report.page",),
-    "numpy": ("workload", "load.schedule", "analysis", "economics", "api", "report", "serving"),
+    "numpy": ("workload", "load.schedule", "load.arrivals", "analysis", "economics", "api", "report", "serving"),
     "openai": ("client.reference_clients",),
     "orjson": ("client.stream", "redact"),
     "pandas": ("analysis", "api"),
