@@ -9,7 +9,7 @@ from benchsuite.metrics import BY_COLUMN, COLUMNS, LATENCIES
 
 SCHEMA_VERSION = 1
 
-Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled"]
+Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled", "dropped"]
 STATUSES: tuple[str, ...] = get_args(Status)
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 # finish_reasons in lower case
@@ -50,15 +50,15 @@ class RequestRecord(NamedTuple):
 
     run_id: Annotated[str, "the run"]
     point_id: Annotated[str, "the measured point: a level and a repeat"]
-    concurrency: Annotated[
-        int | None, "virtual users: the level of a closed loop; missing for a rate, which its point_id tells"
-    ]
+    concurrency: Annotated[int | None, "virtual users: the level of a closed loop; missing for a rate"]
     repeat: Annotated[int, "which repeat of the level, from 0"]
     request_id: Annotated[str, "the request, unique in the run"]
     prompt_id: Annotated[str, "the prompt of the request set"]
     scenario: Annotated[str | None, "of the prompt"]
     worker: Annotated[int, "the measuring process that sent it"]
-    scheduled_s: Annotated[float, "its virtual user was free to send it; all times are on the run's clock"]
+    scheduled_s: Annotated[
+        float, "its virtual user was free to send it, or its arrival was due; all times are on the run's clock"
+    ]
     sent_s: Annotated[
         float | None, "just before its first byte went to the socket; missing if no connection could be made"
     ]
@@ -89,7 +89,7 @@ class RequestRecord(NamedTuple):
     token_source: Annotated[TokenSource | None, "where token counts are from: usage, tokenizer or chunks"]
     stamp_source: Annotated[StampSource, "source of the receive timestamps: kernel or user"]
     finish_reason: Annotated[str | None, "why the server stopped: stop, length, ..."]
-    status: Annotated[Status, "ok, timeout, connect_error, http_error, stream_error, truncated or cancelled"]
+    status: Annotated[Status, "ok, timeout, connect_error, http_error, stream_error, truncated, cancelled or dropped"]
     http_status: Annotated[int | None, "of the answer, where there is something to say"]
     error: Annotated[str | None, "what went wrong; missing when nothing did"]
     response_id: Annotated[str | None, "the server's id of the answer"]
@@ -102,6 +102,11 @@ class RequestRecord(NamedTuple):
     notes: Annotated[
         str | None, "warning codes: irregularities of a response that counts as successful, separated by spaces"
     ] = None
+    rate_per_s: Annotated[float | None, "arrivals a second: the level of an open loop; missing in a closed loop"] = None
+    window_start_s: Annotated[
+        float | None, "of an open loop: from here on arrivals are measured, those before are its warm-up"
+    ] = None
+    window_end_s: Annotated[float | None, "of an open loop: arrivals from here on are its tail"] = None
 
 
 # texts of requests.parquet that no figure is made of, and that are most of a large run's memory

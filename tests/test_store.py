@@ -81,7 +81,7 @@ def test_schema_is_the_record():
         "string": "run_id point_id request_id prompt_id scenario token_source stamp_source finish_reason status error "
         "response_id text endpoint notes",
         "double": "scheduled_s sent_s headers_s first_token_s first_answer_s last_token_s closed_s "
-        "server_queue_s server_prefill_s server_decode_s",
+        "server_queue_s server_prefill_s server_decode_s rate_per_s window_start_s window_end_s",
         "int32": "concurrency repeat worker input_tokens cached_tokens output_tokens reasoning_tokens "
         "asked_output_tokens n_chunks n_empty_chunks n_reads merged_reads read_lag_max_us stale_retries http_status "
         "attempt",

@@ -402,14 +402,16 @@ def _checked(
     take: is given the rows, a row group at a time.
     """
     manifest, damage, there = read_manifest(path), dict[Path, str](), dict[str, tuple[str, int]]()
-    levels = {part_name(point.point_id, point.attempt): point.concurrency for point in manifest.points}
+    levels = {part_name(point.point_id, point.attempt): point.level for point in manifest.points}
     with _unreadable(path):
         for table in row_tables(path, damage, left_out):
             check_values(table)
-            for row in table.group_by(["point_id", "attempt", "concurrency"]).aggregate([]).to_pylist():
-                level, said = levels.get(part_name(row["point_id"], row["attempt"] or 0)), row["concurrency"]
-                if None not in (level, said) and level != said:
-                    raise ValueError(f"rows of {row['point_id']} say concurrency {said}, its point {level}")
+            for row in table.group_by(["point_id", "attempt", "concurrency", "rate_per_s"]).aggregate([]).to_pylist():
+                level = levels.get(part_name(row["point_id"], row["attempt"] or 0))
+                for column in ("concurrency", "rate_per_s"):
+                    expected, said = level and getattr(level, column), row[column]
+                    if said is not None and level is not None and said != expected:
+                        raise ValueError(f"rows of {row['point_id']} say {column} {said}, its point {expected}")
             named = _parts(table)
             for part in set(named.unique().to_pylist()) - there.keys() - {None}:
                 first = pc.index(named, part).as_py()
