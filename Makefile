@@ -83,9 +83,9 @@ gpu-evidence: setup
 chaos: setup
 	$(BIN)/python -m benchmarks.chaos
 
-# the pages of docs/, README and SECURITY as a site, into build/docs; a link that leads nowhere fails
+# the pages of docs/, README, SECURITY, CONTRIBUTING and CHANGELOG as a site, into build/docs; a broken link fails
 docs: .venv-docs/.ready
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict  # with --quiet it fails at nothing
 .venv-docs/.ready: docs/requirements.lock
 	"$(PYTHON)" -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock

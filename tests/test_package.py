@@ -67,7 +67,7 @@ def test_the_sdist_can_be_built_and_tested(dist: Path) -> None:
 
 
 def test_it_says_what_it_is(metadata: Message) -> None:
-    """Name, version, Python, licence, pages, typed, the README as the long text; each Python that CI runs."""
+    """Name, version, Python, licence, pages, typed, the README with absolute links; each Python that CI runs."""
     assert (metadata["Name"], metadata["Version"]) == (PROJECT["name"], PROJECT["version"])
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
@@ -84,7 +84,13 @@ def test_it_says_what_it_is(metadata: Message) -> None:
     versions = {text.rpartition(" ")[2] for text in classifiers if re.search(r"Python :: 3\.\d", text)}
     assert versions == set(re.findall(r"[\d.]+", pythons))
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_payload() == (ROOT / "README.md").read_text("utf-8")
+    text, url = str(metadata.get_payload()), PROJECT["urls"]["Repository"]
+    links = re.findall(r"(!?)\[[^]]*\]\(([^)]*)\)", text)
+    assert links
+    for picture, target in links:  # none is relative: it would lead nowhere on PyPI
+        place, _, path = target.removeprefix(f"{url}/").partition("/main/")
+        assert (place, (ROOT / path.partition("#")[0]).exists()) == ("raw" if picture else "blob", True), target
+    assert re.sub(rf"{re.escape(url)}/(raw|blob)/main/", "", text) == (ROOT / "README.md").read_text("utf-8")
 
 
 def test_its_extras_are_those_of_the_guide(metadata: Message) -> None:

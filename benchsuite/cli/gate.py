@@ -114,7 +114,7 @@ Examples:
 @click.option(
     "--max-regression",
     "regressions",
-    help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5 %, TTFT 10 %]",
+    help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5%, the SLO's latencies 10%]",
 )
 @click.option("--levels", type=CommaList(), default="", help="Only these concurrency levels: 8,16.  [default: all]")
 @report_options("What may differ: machine,driver,model,workload,client,schema,levels.")
@@ -169,7 +169,7 @@ def command(
         for path in (baseline, anchor)
     )
     if planning:
-        _, compared, notes, _ = compare(judged, other, **chosen, alone=True)
+        _, compared, notes, _ = compare(judged, other, fixed, **chosen, alone=True)
         if slo is not None:
             notes.append("limits of --slo are not planned: `benchsuite gate` says of each what would decide it")
         found = plan_repeats(judged, compared, notes)
@@ -211,7 +211,7 @@ Examples:
 @spec_options()
 @click.option("--serve", multiple=True, metavar="TEXT", help="Start this server for its rounds; give it twice.")
 @click.option("--serve-timeout-s", type=SECONDS, help="Time limit for its start.  [default: 1800]")
-@click.option("--metrics", help="Metrics to compare: ttft_p95=10%,cost.  [default: cost, TTFT]")
+@click.option("--metrics", help="Metrics to compare: ttft_p95=10%,cost.  [default: cost, and the SLO's latencies]")
 @click.option("--margin", help="Differences below this do not matter.  [default: 5%; 10% for p95, p99 and max]")
 @click.option("--budget-min", type=SECONDS, default=60.0, show_default=True,
               help="Minutes after which no further round begins.")  # fmt: skip

@@ -10,6 +10,7 @@ import click
 from benchsuite.cli.options import (
     FAILED,
     PATH,
+    columns_option,
     exit_code,
     json_option,
     long_running,
@@ -39,10 +40,11 @@ matrix.csv, matrix.md and matrix.json.
 @click.argument("file", metavar="MATRIX.toml", type=PATH)
 @output_option("The folder.  [default: results/matrix-NAME]")
 @click.option("--dry-run", is_flag=True, help="Print what would be started and measured, and do nothing.")
+@columns_option
 @quiet_option
 @json_option
 @long_running()
-def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json: bool) -> int:
+def command(file: Path, output: Path | None, dry_run: bool, columns: str | None, quiet: bool, as_json: bool) -> int:
     """Start a server under each setting, sweep it, stop it; one table out, and the cheapest setting that meets the SLO.
 
     Exit codes: 0 the setting that is named is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
@@ -51,7 +53,9 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     from benchsuite.api import matrix, read_matrix
     from benchsuite.report.console import Console, say
     from benchsuite.report.matrix import headline, print_matrix, to_json
+    from benchsuite.report.terminal import parse_columns
 
+    shown = parse_columns(columns)
     if dry_run:
         return _show_plan(*read_matrix(file, output), as_json)
     console = Console(stderr=as_json)
@@ -61,7 +65,7 @@ def command(file: Path, output: Path | None, dry_run: bool, quiet: bool, as_json
     elif quiet:
         say(console, headline(run.decision))
     else:
-        print_matrix(run.decision, run.slo, console)
+        print_matrix(run.decision, run.slo, console, shown)
         say(console, f"files in {run.path}: matrix.csv, matrix.md, matrix.json, a run folder a setting", style="dim")
     if run.stopped:
         click.echo("stopped; the same command resumes", err=True)

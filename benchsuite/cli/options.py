@@ -111,10 +111,11 @@ quiet_option = click.option("--quiet", is_flag=True, help="Print the decision an
 levels_csv_option = click.option("--levels-csv", type=PATH, help="A CSV table of levels instead of a run folder.")
 
 
+columns_option = click.option("--columns", help="Figures in the table, by name: ttft_p50,ttft_p99,tpot_p95,cost.")
 # which figures of the levels are printed, as the command's dict `figures`: report.terminal.Shown
 figure_options = gathered(
     "figures",
-    click.option("--columns", help="Figures of the table of levels, by name: ttft_p50,ttft_p99,tpot_p95,cost."),
+    columns_option,
     click.option("--wide", is_flag=True, help="Also mean, p50, p90, p95, p99 and max of every latency."),
     click.option("-v", "--verbose", is_flag=True, help="--wide, and every warning."),
 )

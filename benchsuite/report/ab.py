@@ -224,7 +224,7 @@ class AbJudge:
                 expected="run folders of one `benchsuite ab` session",
                 hint="measure both with `benchsuite ab`; or `benchsuite gate B --baseline A`, which has less to go by",
             )
-        chosen = self._regressions or comparison.default_regressions(pairs)
+        chosen = self._regressions or comparison.default_regressions(b, pairs)
         if self._margin is not None and not self._regressions:
             chosen = tuple(Regression(one.figure, self._margin) for one in chosen)
         compared = comparison.compare_levels(pairs, chosen, (b, a), units_of)

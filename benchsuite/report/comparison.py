@@ -20,7 +20,7 @@ from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, find, names
 from benchsuite.report.format import at_levels, number, percent, plural, show, usd
-from benchsuite.report.judge import Judgement, client_verdicts
+from benchsuite.report.judge import Judgement, client_verdicts, judged_spec
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import read_manifest, read_run
 
@@ -35,12 +35,20 @@ class Regression:
     margin: float
 
 
-def default_regressions(pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
-    """Cost per token by 5 %, and the highest percentile of TTFT with ten requests beyond it in every run by 10 %."""
-    fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
-    stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
-    cost, ttft = BY_COLUMN["usd_per_1m_output_tokens"], BY_COLUMN[f"ttft_{stat}_s"]
-    return Regression(cost, MARGIN), Regression(ttft, MARGIN_TAIL)
+def default_regressions(run: Judgement, pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
+    """Cost per output token by 5 %, and by 10 % each latency that the SLO of `run` limits.
+
+    Without such a limit: the highest percentile of TTFT with ten requests beyond it in every run. A rate in the SLO is
+    not added: the cost per token changes with it. The choice hangs on no measured time, so the tests stay valid.
+    """
+    limits = run.slo.limits or judged_spec(run.facts).limits.limits
+    latencies = [one.statistic for one in limits if one.statistic.metric.unit == "s" and one.statistic.stat]
+    if not latencies:
+        fewest = min(min(len(run.order) for run in side.repeats) for pair in pairs.values() for side in pair)
+        stat = next((s for s, n in (("p99", 1000), ("p95", 200), ("p90", 100)) if fewest >= n), "mean")
+        latencies = [BY_COLUMN[f"ttft_{stat}_s"]]
+    tolerated = (Regression(one, MARGIN_TAIL) for one in dict.fromkeys(latencies))
+    return Regression(BY_COLUMN["usd_per_1m_output_tokens"], MARGIN), *tolerated
 
 
 def parse_regressions(
@@ -392,12 +400,13 @@ MINUTES = 10
 
 @dataclass(frozen=True, slots=True)
 class PlannedFigure:
-    """What repeats make of a figure. repeats: that decide the margin, None where no number does. margin_now,
-    margin_in_time: the smallest that the repeats of the run, or those of MINUTES, decide; None with too few. unknown:
-    why nothing is known of it."""
+    """How many repeats a figure needs. reference: as of Compared. repeats: that decide the margin, None where no number
+    does. margin_now, margin_in_time: the smallest that the repeats of the run, or those of MINUTES, decide; None with
+    too few. unknown: why nothing is known of it."""
 
     name: str
     level: Level
+    reference: str
     margin: float
     margin_now: float | None
     margin_in_time: float | None
@@ -430,7 +439,8 @@ class RepeatPlan:
         for one in self.figures:
             margins = [percent(margin) for margin in (one.margin, one.margin_now, one.margin_in_time)]
             needed = str(one.repeats or one.unknown or f"> {MAX_REPEATS}")
-            rows.append([BY_COLUMN[one.name].name, str(one.level), *margins, needed])
+            name = BY_COLUMN[one.name].name + ", anchor" * (one.reference == "anchor")
+            rows.append([name, str(one.level), *margins, needed])
         return heads, rows
 
     def lines(self) -> list[str]:
@@ -472,7 +482,7 @@ def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[s
         if (change := one.change) is not None:
             repeats_n = repeats_needed(change, one.margin, len(known), beyond=False, levels=len(levels))
             decided = margin(one, change, now), margin(one, change, in_time), repeats_n
-        figures.append(PlannedFigure(one.name, one.level, one.regression.margin, *decided))
+        figures.append(PlannedFigure(one.name, one.level, one.reference, one.regression.margin, *decided))
     wanted = [one.repeats for one in figures]
     needed = None if not wanted or None in wanted else max(n for n in wanted if n is not None)
     requests = sum(len(one.rows.ok) / repeats[one.level] for one in run.measured if one.level in levels)

@@ -274,11 +274,7 @@ def gate(
     """
     runs = {one.level: one for one in run.measured}
     chosen: dict[str, Any] = {"regressions": regressions, "levels": levels, "allowed": allowed, "history": history}
-    wanted, pairs_compared, notes, earlier = compare(run, baseline, **chosen)
-    if anchor is not None:
-        _, since_then, more, _ = compare(run, anchor, **chosen, whose="--anchor")
-        pairs_compared += [dataclasses.replace(one, reference="anchor") for one in since_then]
-        notes += [note for note in more if note not in notes]
+    wanted, pairs_compared, notes, earlier = compare(run, baseline, anchor, **chosen)
     checks = {one.point.level: one.limits for one in run.judged}
     if "client" in allowed:  # the same verdicts, had the client been beyond doubt
         sums = {at: one.resampling for at, one in runs.items()}
@@ -326,6 +322,7 @@ def gate(
 def compare(
     run: Judgement,
     baseline: Judgement | None,
+    anchor: Judgement | None = None,
     *,
     regressions: Sequence[Regression] = (),
     levels: Sequence[float] = (),
@@ -336,7 +333,7 @@ def compare(
 ) -> tuple[list[Level], list[Compared], list[str], History | None]:
     """The levels, the figures compared at each, notes, and what the history is; otherwise as `gate`.
 
-    alone: without a baseline and a history the run is compared with itself, for the spread of its repeats.
+    alone: with nothing to compare it with the run is compared with itself, for the spread of its repeats.
     """
     runs = {one.level: one for one in run.measured}
     theirs, same_orders = runs, False
@@ -358,9 +355,9 @@ def compare(
             notes.append(f"the {whose[2:]} is the run itself")
         seeds = [(side.facts.manifest.spec.get("load") or {}).get("random_seed") for side in (run, baseline)]
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
-    if baseline is not None or history is not None or alone:
+    if baseline is not None or history is not None or (alone and anchor is None):
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
-        chosen = regressions or comparison.default_regressions(pairs)
+        chosen = regressions or comparison.default_regressions(run, pairs)
         compared = comparison.compare_levels(pairs, chosen, (run, baseline or run), same_orders=same_orders)
         if baseline is None and history is None:
             assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
@@ -372,6 +369,12 @@ def compare(
             compared, run, baseline, history, allowed=allowed, some_levels=bool(levels)
         )
         notes += more
+    if anchor is not None:
+        _, since_then, more, _ = compare(
+            run, anchor, regressions=regressions, levels=levels, allowed=allowed, history=history, whose="--anchor"
+        )
+        compared += [dataclasses.replace(one, reference="anchor") for one in since_then]
+        notes += [note for note in more if note not in notes]
     return wanted, compared, notes, earlier
 
 

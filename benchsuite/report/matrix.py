@@ -184,12 +184,12 @@ def to_csv(found: SettingsDecision) -> str:
 _TEXT = ("setting", "SLO")
 
 
-def _table(found: SettingsDecision) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+def _table(found: SettingsDecision, asked: tuple[str, ...] = ()) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
     levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
-    columns = fmt.with_judged(_SHOWN, levels, alone=True)
+    columns = asked or fmt.with_judged(_SHOWN, levels, alone=True)
     shown = [column for column in columns if any(BY_COLUMN[column].of(level) is not None for level in levels)]
-    by_time = "cost_usd" not in shown and bool(levels)
+    by_time = not asked and "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
     heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
     cells = []
@@ -199,7 +199,9 @@ def _table(found: SettingsDecision) -> tuple[Sequence[str], Sequence[Sequence[st
             row = [setting.name, fmt.DASH, *gpus, *[fmt.DASH] * (len(heads) - 2 - several)]
         else:
             at, verdict = str(level.point.level), level.slo_verdict
-            figures = [(fmt.interval_cell if column in _WITH_ENDS else fmt.cell)(level, column) for column in shown]
+            figures = [
+                fmt.interval_cell(level, c) if c in _WITH_ENDS else fmt.cell(level, c, asked=bool(asked)) for c in shown
+            ]
             row = [setting.name, at if ranked else f"({at})", *gpus, *[fmt.number(_gpu_s(setting))] * by_time, *figures]
             row.append(verdict if ranked or verdict != "not met" else "no level")
         if setting.problem:
@@ -208,10 +210,12 @@ def _table(found: SettingsDecision) -> tuple[Sequence[str], Sequence[Sequence[st
     return fmt.known_columns([*heads, *["P(best)"] * (found.p_cheapest is not None)], cells)
 
 
-def print_matrix(found: SettingsDecision, slo: str, console: Console | None = None) -> None:
-    """Print the table, the sentence, the notes, and the warnings on the level chosen."""
+def print_matrix(
+    found: SettingsDecision, slo: str, console: Console | None = None, columns: tuple[str, ...] = ()
+) -> None:
+    """Print the table, the sentence, the notes, and the warnings on the level chosen. columns: none is the default."""
     console = console or Console()
-    heads, cells = _table(found)
+    heads, cells = _table(found, columns)
     run, per_1m = fmt.head("cost_usd"), fmt.head("usd_per_1m_output_tokens")
     console.print()
     say(console, f"settings of the server    SLO: {slo}", style="bold")

@@ -347,6 +347,38 @@ def test_a_plan_says_how_many_repeats_decide(cli, history):
     assert cli("gate", history / "same", margins, "--junit", history / "j.xml").code == 2
 
 
+def test_a_plan_has_the_criteria_of_the_anchor(cli, history):
+    """--plan with --anchor plans what the gate will judge: each figure against the history and against the anchor."""
+    flags = ("gate", history / "same", "--history", history / "runs", "--anchor", history / "base", TPOT)
+    planned = [(one["name"], one["reference"]) for one in cli.data(*flags, "--plan")["figures"]]
+    assert planned == [("tpot_mean_s", "earlier runs"), ("tpot_mean_s", "anchor")]
+    criteria = json.loads(cli(*flags, "--json").out)["criteria"]
+    assert [one["name"] for one in criteria if one["kind"] == "regression"] == ["tpot_mean_s"] * 2
+    alone = cli.data("gate", history / "same", "--anchor", history / "base", TPOT, "--plan")
+    assert [one["reference"] for one in alone["figures"]] == ["anchor"]
+
+
+@pytest.mark.parametrize(
+    ("slo", "figures"),
+    [
+        ("ttft_p95<1s", {"ttft_p95_s"}),
+        ("tpot_p99<1s,ttft_mean<1s,error_rate<1%", {"tpot_p99_s", "ttft_mean_s"}),
+        ("output_throughput_per_user>1", {"ttft_mean_s"}),  # cost per token changes with it
+    ],
+)
+def test_what_the_slo_limits_is_compared_by_default(cli, runs, tmp_path, slo, figures):
+    """Next to cost: each latency of the run's own SLO, or of --slo; TTFT where it limits none."""
+    run = make_run(tmp_path / "run", slo=slo)
+    for found in (
+        cli.data("gate", run, "--baseline", runs["base"], "--inconclusive pass"),
+        cli.data("gate", runs["same"], "--baseline", runs["base"], "--slo", slo, "--inconclusive pass"),
+    ):
+        compared = {one["name"]: one["margin"] for one in found["criteria"] if one["kind"] == "regression"}
+        assert compared.keys() == {"usd_per_1m_output_tokens", *figures}
+        assert compared.pop("usd_per_1m_output_tokens") == pytest.approx(0.05)
+        assert [*compared.values()] == pytest.approx([0.1] * len(figures))
+
+
 def test_no_repeats_decide_a_margin_below_what_sessions_differ_by(cli, tmp_path, history):
     """Sessions that differ by 5 % do not decide 2 %, however often one is repeated."""
     make_history(tmp_path / "wild", 8, cv=0.05)

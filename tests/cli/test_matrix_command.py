@@ -130,6 +130,16 @@ def test_another_plan_is_refused_in_the_same_folder(done, tmp_path):
     assert "sweep.load.concurrency: was [1, 4], is [1, 2, 4]" in str(said.error)
 
 
+def test_columns_of_the_table(done, tmp_path):
+    """--columns names the figures of the table; an unknown one is refused before anything is started."""
+    file, folder, _ = done
+    said = matrix(file, folder, "--columns", "ttft_p50,request_throughput")
+    assert "TTFT p50" in said.out
+    assert "$" not in said.out.partition("setting")[2].partition("\n")[0]
+    refused = matrix(file, tmp_path / "new", "--columns", "ttft_p50,speed")
+    assert (refused.code, refused.error.where, (tmp_path / "new").exists()) == (2, "--columns", False)
+
+
 def test_a_dry_run_does_nothing(done, tmp_path):
     """It lists each setting with its command, says what is there, and makes no folder."""
     file, folder, _ = done
