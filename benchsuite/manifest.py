@@ -185,6 +185,8 @@ class PointEntry(Span):
     warmup: NumberTable = Field(default_factory=dict)
     cooldown: NumberTable = Field(default_factory=dict)
     clocks: NumberTable = Field(default_factory=dict)
+    schedule_sha256: str | None = None  # of an open loop: when its requests were due
+    saturation: NumberTable = Field(default_factory=dict)  # benchsuite.saturation's figures of an open loop
     cache_bust: str | None = None
     salt: str | None = None
     cache_reset: Any = None

@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
 from benchsuite.errors import SpecError, read_json, user_path
+from benchsuite.load.arrivals import parse_profile
 from benchsuite.redact import KEY_BEGINS
 from benchsuite.servers.base import CAPS
-from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, StrictModel, key, read_text
+from benchsuite.strict_model import MOST, MOST_COUNT, MOST_ITEMS, MOST_S, StrictModel, key, read_text
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
 _SECRET_FIELD = re.compile(
@@ -345,6 +346,61 @@ class WorkloadSpec(StrictModel, flags="--"):
         if odd := next((pair for pair in value if not re.match(r"[^=]+=.", str(pair))), None):
             raise ValueError(f"expected KEY=COLUMN, such as prompt=question, not {odd!r}")
         return dict(str(pair).split("=", 1) for pair in value)
+
+
+class ArrivalSpec(StrictModel, flags="--"):
+    """When the requests of an open loop (load.rate, or a trace) are due."""
+
+    arrival: Literal["poisson", "constant", "gamma"] = key("poisson", "gaps between requests: poisson, constant, gamma")
+    burstiness: float = key(1.0, "shape of gamma gaps, whose CV is 1/sqrt of it; 1 is poisson", gt=0, le=1e6)
+    rate_profile: str = key(
+        "", 'how the rate moves within the window: "ramp 0.5 1.5", "steps 0.5 1 1.5", "sine 0.5 60", "hours FILE.csv", '
+        "in multiples of the rate", unset="it is constant", example="ramp 0.5 1.5",
+    )  # fmt: skip
+    duration_s: float = key(120.0, "measured window of each rate", gt=0, le=MOST_S)
+    warmup_s: float | None = key(
+        None, "load before the window, discarded", unset="30 s, or three requests' time", example=30.0, ge=0, le=MOST_S
+    )
+    tail: Literal["load", "drain"] = key("load", "whether the load goes on until the window's requests have ended")
+    tail_max_s: float = key(60.0, "longest load after the window", ge=0, le=MOST_S)
+    max_in_flight: int | None = key(None, "requests in flight at once, at most", unset="no limit", example=256, ge=1)
+    over: Literal["wait", "drop"] = key("wait", "what a request does that is one too many: wait in order, or drop")
+    past_saturation: bool = key(False, "measure rates above two that saturated the server too")
+    replay: bool = key(False, "send the request set at its own times, of a trace; rates scale them")
+    speed: tuple[float, ...] | None = key(None, "how many times as fast a trace is replayed", unset="1", example=[1, 2])
+    from_s: float = key(0.0, "where a trace's replay begins", ge=0, le=MOST)
+    to_s: float | None = key(None, "where it ends", unset="the trace's end", example=600.0, gt=0, le=MOST)
+
+    @field_validator("rate_profile")
+    @classmethod
+    def _profile(cls, value: str) -> str:
+        if not value.startswith("hours ") or ":" in value:  # of a file: read later
+            try:
+                parse_profile(value)
+            except SpecError as error:
+                raise ValueError(f"{error.what}; expected {error.expected}") from None
+        return value
+
+    @field_validator("speed", mode="before", json_schema_input_type=float | list[float])
+    @classmethod
+    def _speeds(cls, value: Any) -> Any:
+        speeds = value if isinstance(value, list | tuple) else None if value is None else [value]
+        if speeds is not None and not all(type(one) in (int, float) and 0.001 <= one <= 1000 for one in speeds):
+            raise ValueError("a speed is a number from 0.001 to 1000")
+        return speeds
+
+    @model_validator(mode="after")
+    def _fits(self) -> ArrivalSpec:
+        if self.arrival != "gamma" and self.burstiness != 1:
+            raise ValueError(f"burstiness: {self.arrival} has none; expected --arrival gamma")
+        if self.replay and self.rate_profile:
+            raise ValueError("rate_profile: a trace has its own times")
+        if self.over == "drop" and self.max_in_flight is None:
+            raise ValueError("over: drop needs max_in_flight")
+        trace_alone = [name for name in ("speed", "from_s", "to_s") if getattr(self, name)]
+        if trace_alone and not self.replay:
+            raise ValueError(f"{trace_alone[0]}: is of a trace's replay; expected --replay")
+        return self
 
 
 class SamplingSpec(StrictModel, flags="--"):

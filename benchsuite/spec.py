@@ -25,12 +25,14 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from benchsuite.errors import SloError
+from benchsuite.errors import SloError, SpecError, user_path
 from benchsuite.level import Level
 from benchsuite.limits import KIB, MIB, most
+from benchsuite.load.arrivals import table_profile
 from benchsuite.metrics import METRICS, STATS
 from benchsuite.request_spec import (
     GENERATED,
+    ArrivalSpec,
     ExtraBody,
     Headers,
     Query,
@@ -42,7 +44,17 @@ from benchsuite.request_spec import (
 )
 from benchsuite.servers import PROFILES, SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
-from benchsuite.strict_model import MOST_COUNT, MOST_ITEMS, MOST_S, StrictModel, key, read_tables, table_in, validated
+from benchsuite.strict_model import (
+    MOST_COUNT,
+    MOST_ITEMS,
+    MOST_S,
+    StrictModel,
+    key,
+    read_tables,
+    read_text,
+    table_in,
+    validated,
+)
 
 _PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
 _HOST = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?", re.ASCII)
@@ -138,6 +150,7 @@ else:
     ProfileName = Literal["auto", *PROFILES]
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
+_LEAST_RATE, _MOST_RATE = 0.001, 100_000
 _MOST_WORKERS = 256
 
 
@@ -287,6 +300,9 @@ class ServerSpec(StrictModel, flags="--"):
 class LoadSpec(StrictModel, flags="--"):
     """How the set is sent (docs/METHODS.md, Protocol)."""
 
+    rate: tuple[float, ...] | None = key(
+        None, "requests per second of an open loop, such as 1,2,4, in place of concurrency", unset="a closed loop"
+    )
     concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32")
     repeats: int = key(1, "times that each level is measured", ge=1, le=1000)
     random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0, lt=2**63)
@@ -338,16 +354,46 @@ class LoadSpec(StrictModel, flags="--"):
 
     @property
     def levels(self) -> tuple[Level, ...]:
+        if self.rate is not None:
+            return tuple(Level(rate, "rate") for rate in self.rate)
         return tuple(Level(users) for users in self.concurrency)
 
     @property
     def n_workers(self) -> int:
-        """The measuring processes: as asked, or one for every 64 virtual users of the highest level."""
-        return self.workers if isinstance(self.workers, int) else 1 + (max(self.concurrency) - 1) // 64
+        """The measuring processes: as asked, or one for every 64 virtual users, or 200 requests/s, of the highest."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return 1 + (max(self.concurrency) - 1) // 64 if self.rate is None else 1 + int(max(self.rate) / 200)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _either(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("rate") is not None:
+            if tree.get("concurrency"):
+                raise ValueError("rate: a sweep has rates (open loop) or concurrency levels (closed loop), not both")
+            if tree.get("max_request_rate") is not None:
+                raise ValueError("max_request_rate: caps a closed loop; an open loop has its rate")
+            return tree | {"concurrency": ()}
+        return tree
+
+    @field_validator("rate", mode="before", json_schema_input_type=float | list[float])
+    @classmethod
+    def _rates(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        rates = list(value) if isinstance(value, list | tuple) else [value]
+        for rate in rates:
+            if type(rate) not in (int, float) or not _LEAST_RATE <= rate <= _MOST_RATE:
+                raise ValueError(f"a rate is a number from {_LEAST_RATE} to {_MOST_RATE:,} requests/s, not {rate!r}")
+        if not rates or len(set(rates)) != len(rates):
+            raise ValueError("expected at least one rate, and no rate twice")
+        return tuple(sorted(map(float, rates)))
 
     @field_validator("concurrency", mode="before", json_schema_input_type=int | list[int])
     @classmethod
-    def _levels(cls, value: Any) -> Any:
+    def _levels(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == () and info.data.get("rate") is not None:
+            return value
         levels = list(value) if isinstance(value, list | tuple) else [value]
         for level in levels:
             if type(level) is int and level > MOST_ITEMS:
@@ -495,6 +541,7 @@ class SweepSpec(StrictModel, flags="--"):
     workload: WorkloadSpec = key(WorkloadSpec.model_construct(), "the requests")
     sampling: SamplingSpec = key(SamplingSpec.model_construct(), "how the server chooses tokens")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
+    arrivals: ArrivalSpec = key(ArrivalSpec.model_construct(), "when they are due, in an open loop")
     timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "time limits of a request")
     response: ResponseSpec = key(ResponseSpec.model_construct(), "size limits of a response")
     price: PriceSpec = key(
@@ -532,6 +579,14 @@ class SweepSpec(StrictModel, flags="--"):
         chat_alone = self.sampling.fields.keys() & {"reasoning_effort", "chat_template_kwargs"}
         if self.server.endpoint == "completions" and chat_alone:
             raise ValueError(f"sampling.{min(chat_alone)}: text completions have none; expected --endpoint chat")
+        return self
+
+    @model_validator(mode="after")
+    def _open_loop(self) -> SweepSpec:
+        spec = self.arrivals
+        given = [name for name, info in type(spec).model_fields.items() if getattr(spec, name) != info.default]
+        if given and self.load.rate is None and not spec.replay:
+            raise ValueError(f"arrivals.{given[0]}: is of an open loop; expected load.rate (--rate) or --replay")
         return self
 
     @property
@@ -594,6 +649,16 @@ def overrides(given: Mapping[str, Any]) -> dict[str, Any]:
     return keys
 
 
+def _with_rate_table(profile: Any) -> dict[str, str]:
+    """rate_profile with the rows of the file that `hours FILE.csv` names; nothing for what names no file."""
+    kind, _, name = profile.strip().partition(" ") if isinstance(profile, str) else ("", "", "")
+    if kind != "hours" or re.match(r"[\d.]+:", name.strip()):
+        return {}
+    path = user_path(name.strip())
+    table = read_text(path, "the table of rates", expected="a CSV file of seconds,rate", error_type=SpecError)
+    return {"rate_profile": table_profile(table, str(path))}
+
+
 def load_spec(path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> SweepSpec:
     """The spec in `path` (TOML; None: `base`, or nothing) with `keys` on top: dotted keys, None means not given.
 
@@ -603,6 +668,9 @@ def load_spec(path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any
     # a run's own specification holds texts: no run folder names a file to be sent
     given = {key for key in OR_FILE if keys.get(key) is not None}
     read_named_files(tree, OR_FILE if path or base is None else given)
+    arrivals, named = tree.get("arrivals"), "arrivals.rate_profile"
+    if isinstance(arrivals, dict) and (path or base is None or keys.get(named) is not None):
+        tree["arrivals"] = arrivals | _with_rate_table(arrivals.get("rate_profile"))
     url, server = os.environ.get("OPENAI_BASE_URL"), tree.get("server", {})
     if url and isinstance(server, dict) and "base_url" not in server:
         tree["server"] = {**server, "base_url": url}

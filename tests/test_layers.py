@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
-    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list",
+    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list", "saturation",
     "load.arrivals",  # its profile is a key of the spec
 )  # fmt: skip
 CORE = (
@@ -56,7 +56,17 @@ LIBRARIES = {
     "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
     "jinja2": ("report.page",),
     "markupsafe": ("report.page",),
-    "numpy": ("workload", "load.schedule", "load.arrivals", "analysis", "economics", "api", "report", "serving"),
+    "numpy": (
+        "workload",
+        "saturation",
+        "load.schedule",
+        "load.arrivals",
+        "analysis",
+        "economics",
+        "api",
+        "report",
+        "serving",
+    ),
     "openai": ("client.reference_clients",),
     "orjson": ("client.stream", "redact"),
     "pandas": ("analysis", "api"),

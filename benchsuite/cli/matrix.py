@@ -91,10 +91,10 @@ def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool
     heads = ("setting", "GPUs", "started by", "run folder")
     console.print(table(console, heads, rows, left=("setting", "started by", "run folder")))
     load = matrix.sweep_of(matrix.settings[0]).load
-    levels = ", ".join(str(level) for level in load.concurrency)
+    levels = ("rates " if load.rate else "concurrency ") + ", ".join(map(str, load.levels))
     runs = f"{load.repeats} run{'s' * (load.repeats > 1)}"
     order = f"{len(matrix.settings)} settings, in this order"
-    say(console, f"{order}, at concurrency {levels}, {runs} a level, into {path}")
+    say(console, f"{order}, at {levels}, {runs} a level, into {path}")
     before = read_plan(path) if path.exists() else None
     if before is not None and before != plan:
         say(console, f"{path} holds another matrix; name another --output", style="yellow")

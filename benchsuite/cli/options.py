@@ -52,7 +52,7 @@ SECONDS = Number(min=0, most=1e6, min_open=True)
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
-    """`8,16,32` as a list of whole numbers, or `429,queue` as one of words."""
+    """`8,16,32` as a list of whole numbers, `0.5,1` as one of numbers, or `429,queue` as one of words."""
 
     name = "list"
 
@@ -67,7 +67,8 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
             if self._of is int and max(items, default=0) > 2**31:
                 self.fail(f"{value!r:.60} has a number above 2^31", param, ctx)
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 8,16,32", param, ctx)
+            of = "whole numbers such as 8,16,32" if self._of is int else "numbers such as 0.5,1,2"
+            self.fail(f"{value!r} is not a list of {of}", param, ctx)
         if self._least is not None and any(item < self._least for item in items):
             self.fail(f"{value!r} has a number below {self._least}", param, ctx)
         return items

@@ -24,6 +24,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "int": {"type": int},
     "many": {"multiple": True},
     "ints": {"type": CommaList(int)},
+    "floats": {"type": CommaList(float)},
     "text": {"type": str},
     "texts": {"type": CommaList(str)},
     "urls": {"multiple": True, "callback": lambda _, __, urls: urls[0] if len(urls) == 1 else urls},

@@ -76,7 +76,7 @@ def command(
     from benchsuite.cli.spec_file import toml_of
     from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
-    from benchsuite.load.schedule import minutes_words, plan_points, plan_words, seconds_between
+    from benchsuite.load.schedule import minutes_words, plan_points, plan_words, replayed, seconds_between
     from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
     from benchsuite.report.console import Console
@@ -95,8 +95,9 @@ def command(
         click.echo(toml_of(asked), nl=False)
         return 0
     if dry_run:
-        prompts = read_workload(asked.workload, asked.load.random_seed).prompts
-        points = plan_points(asked.load, len(prompts), "")
+        asked, workload, times_s = replayed(asked, read_workload(asked.workload, asked.load.random_seed))
+        prompts = workload.prompts
+        points = plan_points(asked, len(prompts), "", times_s=times_s)
         hour_usd = unit_price(asked.price)
         total_usd = None if hour_usd is None else hour_usd * asked.price.gpus
         caps = [cap for one in prompts if (cap := asked.workload.max_output_tokens or one.max_output_tokens)]

@@ -200,7 +200,9 @@ def table_profile(table: str, where: str) -> str:
 
 
 def _refused(given: str, expected: str) -> SpecError:
-    return SpecError("the rate profile is not valid", where="--profile (load.profile)", given=given, expected=expected)
+    return SpecError(
+        "the rate profile is not valid", where="--rate-profile (arrivals.rate_profile)", given=given, expected=expected
+    )
 
 
 def schedule_hash(offsets: NDArray[np.int64]) -> str:

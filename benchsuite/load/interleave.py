@@ -16,6 +16,7 @@ from typing import Any
 from benchsuite.clock import Anchor
 from benchsuite.errors import InputError
 from benchsuite.input_files import read_workload
+from benchsuite.level import Level
 from benchsuite.load.launched_sweep import plan_sweep, sweep_launched
 from benchsuite.load.sweep import new_manifest, sweep
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
@@ -38,12 +39,12 @@ class Arm:
     plan: LaunchPlan | None
     path: Path
 
-    def round_spec(self, number: int, concurrency: tuple[int, ...] | None = None) -> SweepSpec:
-        """What the folder holds after round `number`, from 0: so many repeats of the spec. concurrency: only these."""
+    def round_spec(self, number: int, level: Level | None = None) -> SweepSpec:
+        """What the folder holds after round `number`, from 0: so many repeats of the spec. level: this one alone."""
         spec, load = self.spec, self.spec.load
         changed: dict[str, Any] = {"repeats": load.repeats * (number + 1), "workers": load.n_workers}
-        if concurrency is not None:
-            changed["concurrency"] = concurrency
+        if level is not None:
+            changed |= {"concurrency": (level.users,)} if load.rate is None else {"rate": (level.number,)}
         return spec.model_copy(update={"load": load.model_copy(update=changed)})
 
     def measured_points(self) -> set[str]:
@@ -147,13 +148,13 @@ def measure_in_turn(
 
 
 def _visits(arms: tuple[Arm, Arm], number: int) -> Iterator[tuple[Arm, SweepSpec]]:
-    seed, levels = arms[0].spec.load.random_seed, arms[0].spec.load.concurrency
-    places: list[tuple[int, ...] | None] = [None]
+    seed, levels = arms[0].spec.load.random_seed, arms[0].spec.load.levels
+    places: list[Level | None] = [None]
     if all(arm.plan is None for arm in arms):
-        places = [(level,) for level in random.Random(f"{seed}/{number}").sample(levels, len(levels))]
-    for place, concurrency in enumerate(places):
+        places = [*random.Random(f"{seed}/{number}").sample(levels, len(levels))]
+    for place, level in enumerate(places):
         for arm in arms if a_first(seed, number, place) else arms[::-1]:
-            yield arm, arm.round_spec(number, concurrency)
+            yield arm, arm.round_spec(number, level)
 
 
 class _ArmView(View):

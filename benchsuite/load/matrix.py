@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError
 from benchsuite.load.launched_sweep import sweep_launched
-from benchsuite.load.preflight import with_server
-from benchsuite.load.sweep import check_levels
+from benchsuite.load.preflight import check_levels, with_server
 from benchsuite.load.worker_pool import signals_handled
 from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting

@@ -27,14 +27,16 @@ from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, os_e
 from benchsuite.level import as_plain
 from benchsuite.limits import KIB, MIB, ResponseLimits
 from benchsuite.load import server_probe
+from benchsuite.load.schedule import open_files_needed
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remembered_keys, shortened
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server, unknown_sampling
 from benchsuite.spec import SweepSpec, api_address
+from benchsuite.telemetry.host import raise_limit
 from benchsuite.telemetry.server_metrics import read_state
-from benchsuite.workload.dataset import Prompt, Workload, prompt_texts
+from benchsuite.workload.dataset import Prompt, Workload, kinds_of_parts, prompt_texts
 from benchsuite.workload.random_set import WORDS, RandomStream, TokensPerWord
 
 PROBE_TOKENS = 8
@@ -494,3 +496,39 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: Sequence[Prompt]) -> Pre
     )
     with server_probe.control_client(api) as client:
         return probe_server(api, client, prompts)
+
+
+def check_levels(spec: SweepSpec, workload: Workload) -> None:
+    """Refuse a level that the set cannot keep busy, and a set that the endpoint cannot take."""
+    if spec.server.endpoint != "chat":
+        for prompt in workload.prompts:
+            if odd := kinds_of_parts(prompt) - {"text"}:
+                raise InputError(
+                    "the request set needs the chat endpoint",
+                    where=f"--endpoint {spec.server.endpoint} (server.endpoint)",
+                    given=f"{', '.join(sorted(odd))} in the request {prompt.prompt_id!r}",
+                    expected="--endpoint chat, or a set of texts",
+                )
+    highest = max(spec.load.concurrency, default=0)
+    if highest > len(workload.prompts):
+        raise InputError(
+            "a level has more virtual users than the set has requests, so its concurrency is never reached",
+            where="concurrency",
+            given=f"level {highest} with {len(workload.prompts)} requests",
+            expected=f"at least {highest} requests; 10 times the level or more for a steady state",
+            hint=f"--requests {10 * highest}, or lower levels",
+        )
+
+
+def check_descriptors(spec: SweepSpec) -> None:
+    """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
+    needed = open_files_needed(spec.load, 2 if spec.server.fallback else 1, spec.arrivals.max_in_flight)
+    allowed = raise_limit(needed)
+    if allowed < needed:
+        raise InputError(
+            "a level needs more open files than this system lets one process have",
+            where="ulimit -n",
+            given=f"{allowed} for level {spec.load.levels[-1]} over {spec.load.n_workers} measuring processes",
+            expected=f"{needed} or more",
+            hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels",
+        )

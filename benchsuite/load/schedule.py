@@ -7,23 +7,69 @@ prompts in the same shuffled order (common random numbers), a new shuffle per re
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchsuite.errors import InputError
 from benchsuite.level import Level
+from benchsuite.load.arrivals import arrivals
+from benchsuite.workload.dataset import Workload, make_workload
 
 if TYPE_CHECKING:
-    from benchsuite.spec import LoadSpec
+    from benchsuite.request_spec import ArrivalSpec
+    from benchsuite.spec import LoadSpec, SweepSpec
 
 # Sets of this size or more are real measurements and get the full protocol; smaller ones are a quick look.
 _FULL_SET = 1000
 _FULL_MIN_S = 30.0
 SALT_CHARS = 12
+_MOST_OPENED = 512  # connections before a rate's point begins; more when they are needed
 _OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """When a rate's requests are due, from before_s before the measured window to after_s behind it.
+
+    arrival, burstiness, profile: as in the spec. times_s: of a trace, at this rate, from the window's start. drops:
+    what is above max_in_flight is not sent; otherwise it waits. connections: opened beforehand.
+    """
+
+    arrival: str
+    rate_per_s: float
+    burstiness: float
+    profile: str
+    window_s: float
+    before_s: float
+    after_s: float
+    max_in_flight: int | None
+    drops: bool
+    connections: int
+    times_s: tuple[float, ...] = ()
+
+
+@lru_cache(4)
+def offsets_ns(loop: OpenLoop, seed: int, repeat: int) -> NDArray[np.int64]:
+    """(n,) when each request is due, from the window's start, ascending."""
+    return arrivals(
+        loop.arrival,
+        loop.rate_per_s,
+        shape=loop.burstiness,
+        profile=loop.profile,
+        window_s=loop.window_s,
+        before_s=loop.before_s,
+        after_s=loop.after_s,
+        seed=seed,
+        repeat=repeat,
+        times_s=loop.times_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +80,14 @@ class PointPlan:
     point_id: str
     level: Level
     repeat: int
-    n_requests: int
+    n_prompts: int  # of the set: an open loop begins it again where it has more requests
     random_seed: int  # of the order
     warmup_requests: int
     warmup_min_s: float
     cooldown_min_s: float
     cooldown_max_s: float
     attempt: int = 0  # a later one takes the place of those before
+    open_loop: OpenLoop | None = None
 
     def salt(self, use: str = "measured", copy: int = 0) -> str:
         """Keys the server's prefix cache: what another use, a copy or an earlier attempt sent is not reused."""
@@ -49,12 +96,30 @@ class PointPlan:
 
     @property
     def users(self) -> int:
-        return self.level.users
+        """The virtual users; of an open loop, the requests of a second."""
+        return self.level.concurrency or max(1, math.ceil(self.level.number))
+
+    @property
+    def offsets_ns(self) -> NDArray[np.int64]:
+        """(n,) when the requests of an open loop are due, from the window's start, ascending."""
+        assert self.open_loop is not None
+        return offsets_ns(self.open_loop, self.random_seed, self.repeat)
+
+    @property
+    def n_requests(self) -> int:
+        """How many are measured."""
+        if self.open_loop is None:
+            return self.n_prompts
+        ends = np.array([0, int(self.open_loop.window_s * 1e9)])
+        first, last = np.searchsorted(self.offsets_ns, ends)
+        return int(last - first)
 
     @property
     def order(self) -> array[int]:
-        """(n_requests,) indices into the workload, in sending order."""
-        drawn = _order_stream(self.random_seed, self.repeat).permutation(self.n_requests)
+        """(n_prompts,) indices into the workload, in sending order; a trace has its own."""
+        if self.open_loop is not None and self.open_loop.times_s:
+            return array("i", range(self.n_prompts))
+        drawn = _order_stream(self.random_seed, self.repeat).permutation(self.n_prompts)
         return array("i", drawn.astype(np.int32).tobytes())
 
 
@@ -63,23 +128,41 @@ def _order_stream(seed: int, repeat: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, repeat])))
 
 
-def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]:
-    """The points of a sweep in the order in which they are measured."""
-    floor_s = _FULL_MIN_S if n_requests >= _FULL_SET else 0.0
+def plan_points(
+    spec: SweepSpec, n_prompts: int, run_id: str, *, times_s: Sequence[float] = (), request_s: float | None = None
+) -> list[PointPlan]:
+    """The points of a sweep in the order in which they are measured.
+
+    times_s: of a trace, from its beginning. request_s: what a request takes alone, if it is known.
+    """
+    load = spec.load
+    floor_s = _FULL_MIN_S if n_prompts >= _FULL_SET else 0.0
     points = []
     for repeat in range(load.repeats):
         rng = _order_stream(load.random_seed, repeat)
-        rng.permutation(n_requests)
-        for place in rng.permutation(len(load.levels)).tolist():
+        rng.permutation(n_prompts)
+        places = rng.permutation(len(load.levels)).tolist()
+        if load.rate is not None and repeat == 0:  # ascending: what saturates the server ends the sweep
+            places = range(len(load.levels))
+        for place in places:
             level = load.levels[place]
             warmup_requests = max(2 * (level.concurrency or 0), 64)
+            if load.rate is not None:  # its warm-up is the load before its window
+                points.append(
+                    PointPlan(
+                        run_id, level.point_id(repeat), level, repeat, n_prompts, load.random_seed, 0, 0.0,
+                        floor_s if load.cooldown_min_s is None else load.cooldown_min_s, load.cooldown_max_s,
+                        open_loop=open_loop(spec.arrivals, level, times_s, request_s),
+                    )
+                )  # fmt: skip
+                continue
             points.append(
                 PointPlan(
                     run_id=run_id,
                     point_id=level.point_id(repeat),
                     level=level,
                     repeat=repeat,
-                    n_requests=n_requests,
+                    n_prompts=n_prompts,
                     random_seed=load.random_seed,
                     warmup_requests=warmup_requests if load.warmup_requests is None else load.warmup_requests,
                     warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
@@ -90,9 +173,32 @@ def plan_points(load: LoadSpec, n_requests: int, run_id: str) -> list[PointPlan]
     return points
 
 
+def open_loop(
+    spec: ArrivalSpec, level: Level, times_s: Sequence[float] = (), request_s: float | None = None
+) -> OpenLoop:
+    """The open loop of a rate. times_s: of a trace, whose own rate is scaled to the level's."""
+    before_s = max(_FULL_MIN_S, 3 * (request_s or 0.0)) if spec.warmup_s is None else spec.warmup_s
+    window_s, after_s = spec.duration_s, spec.tail_max_s if spec.tail == "load" else 0.0
+    if times_s:
+        window_s = len(times_s) / level.number
+        scale = window_s / trace_span_s(times_s)
+        times_s, before_s, after_s = [at_s * scale for at_s in times_s], 0.0, 0.0
+    connections = min(_MOST_OPENED, max(1, math.ceil(1.5 * level.number * (request_s or 1.0))))
+    return OpenLoop(
+        "trace" if times_s else spec.arrival, level.number, spec.burstiness, spec.rate_profile, window_s, before_s,
+        after_s, spec.max_in_flight, spec.over == "drop", min(connections, spec.max_in_flight or connections),
+        tuple(times_s),
+    )  # fmt: skip
+
+
+def trace_span_s(times_s: Sequence[float]) -> float:
+    """How long a trace is: to a mean gap behind its last request. At least a microsecond."""
+    return max(1e-6, times_s[-1] * len(times_s) / max(1, len(times_s) - 1))
+
+
 def plan_words(points: Sequence[PointPlan]) -> str:
     """'6 points: 576 requests and 384 to warm up, at least 3.0 min of pauses'."""
-    requests, warmups = sum(len(one.order) for one in points), sum(one.warmup_requests for one in points)
+    requests, warmups = sum(one.n_requests for one in points), sum(one.warmup_requests for one in points)
     pauses_s = sum(one.warmup_min_s + one.cooldown_min_s for one in points)
     pauses = f", at least {pauses_s / 60:.1f} min of warm-up and pauses" if pauses_s else ""
     return f"{len(points)} point{'s' * (len(points) != 1)}: {requests:,} requests and {warmups:,} to warm up{pauses}"
@@ -103,10 +209,16 @@ def seconds_between(points: Sequence[PointPlan], request_s: float) -> tuple[floa
     as one alone, or one request after another."""
     ends = []
     for together in (True, False):
-        users = [one.level.concurrency or 1 if together else 1 for one in points]
-        warm_s = [max(p.warmup_min_s, p.warmup_requests * request_s / n) for p, n in zip(points, users, strict=True)]
-        run_s = [one.cooldown_min_s + len(one.order) * request_s / n for one, n in zip(points, users, strict=True)]
-        ends.append(sum(warm_s) + sum(run_s))
+        total_s = 0.0
+        for one in points:
+            users, loop = one.level.concurrency or 1 if together else 1, one.open_loop
+            if loop is not None:
+                tail_s = request_s if together else loop.after_s
+                total_s += one.cooldown_min_s + loop.before_s + loop.window_s + tail_s
+            else:
+                total_s += max(one.warmup_min_s, one.warmup_requests * request_s / users)
+                total_s += one.cooldown_min_s + one.n_requests * request_s / users
+        ends.append(total_s)
     return ends[0], ends[1]
 
 
@@ -119,6 +231,48 @@ def minutes_words(least_s: float, most_s: float, usd_per_hour: float | None) -> 
     return f"{least} to {most} min{usd}"
 
 
-def open_files_needed(load: LoadSpec, connections_per_user: int = 1) -> int:
-    """How many files a measuring process must be allowed to have open, for the highest level."""
-    return -(-max(load.concurrency) // load.n_workers) * connections_per_user + _OTHER_FILES
+def replayed(spec: SweepSpec, workload: Workload) -> tuple[SweepSpec, Workload, tuple[float, ...]]:
+    """The spec with the rates at which a trace is replayed, the part of it that is, and its times from 0 on.
+
+    Without arrivals.replay as given, and no times. Raises InputError for a set that is no trace, or an empty part.
+    """
+    asked = spec.arrivals
+    if not asked.replay:
+        return spec, workload, ()
+    if lacking := next((one.prompt_id for one in workload.prompts if one.arrival_s is None), None):
+        raise InputError(
+            "the request set has no times to replay",
+            where="--replay",
+            given=f"no arrival_s in the request {lacking!r}",
+            expected="a trace: benchsuite workload import, or arrival_s (seconds) in each request",
+            hint="--requests no larger than the trace" if workload.prompts[0].arrival_s is not None else None,
+        )
+    end_s = math.inf if asked.to_s is None else asked.to_s
+    prompts = sorted(
+        (one for one in workload.prompts if asked.from_s <= (one.arrival_s or 0.0) < end_s),
+        key=lambda one: one.arrival_s or 0.0,
+    )
+    if not prompts:
+        raise InputError(
+            "the replay has no requests",
+            where="--from-s, --to-s",
+            given=f"{asked.from_s:g} to {end_s:g} s",
+            expected=f"a part of the trace, which ends at {max(one.arrival_s or 0.0 for one in workload.prompts):g} s",
+        )
+    times_s = tuple((one.arrival_s or 0.0) - asked.from_s for one in prompts)
+    if len(prompts) < len(workload.prompts):
+        workload = make_workload(workload.name, prompts, workload.reading)
+    own_rate = len(times_s) / trace_span_s(times_s)
+    rates = spec.load.rate or tuple(own_rate * speed for speed in asked.speed or (1.0,))
+    load = spec.load.model_copy(update={"rate": rates, "concurrency": ()})
+    arrivals = asked.model_copy(update={"speed": None})
+    return spec.model_copy(update={"load": load, "arrivals": arrivals}), workload, times_s
+
+
+def open_files_needed(load: LoadSpec, connections_per_user: int = 1, max_in_flight: int | None = None) -> int:
+    """How many files a measuring process must be allowed to have open, for the highest level.
+
+    Of a rate: for max_in_flight requests, or without that for those of a minute.
+    """
+    most = max(load.concurrency) if load.rate is None else max_in_flight or math.ceil(60 * max(load.rate))
+    return -(-most // load.n_workers) * connections_per_user + _OTHER_FILES

@@ -317,11 +317,11 @@ def limit_warnings(
 ) -> Iterator[Finding]:
     """What the server cannot take. Pure.
 
-    levels: of the sweep, shared evenly by n_servers. capacity: from `server_limits`. longest: the set's longest
-    request as the preflight found it: prompt_id, input_tokens, asked_output_tokens, refused (the server's words, or
-    None), cut (refused only by a route that the sweep does not use).
+    levels: of a closed loop, shared evenly by n_servers; none of rates. capacity: from `server_limits`. longest: the
+    set's longest request as the preflight found it: prompt_id, input_tokens, asked_output_tokens, refused (the server's
+    words, or None), cut (refused only by a route that the sweep does not use).
     """
-    limits, limit, level = server.limits or Limits(), capacity["concurrent_requests"], max(levels)
+    limits, limit, level = server.limits or Limits(), capacity["concurrent_requests"], max(levels, default=0)
     n = -(-level // n_servers)
     slots: dict[str, Any] = {
         "server": server.title,

@@ -15,19 +15,20 @@ from types import FrameType
 from typing import Any
 
 import httpx
-from pyarrow import Table, array
+from pyarrow import Table, array, compute, concat_tables
 
 from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer
-from benchsuite.load.preflight import calibrate_words, preflight, spec_at
+from benchsuite.load.arrivals import schedule_hash
+from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, spec_at
 from benchsuite.load.schedule import (
     PointPlan,
     minutes_words,
-    open_files_needed,
     plan_points,
     plan_words,
+    replayed,
     seconds_between,
 )
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
@@ -47,12 +48,13 @@ from benchsuite.manifest import (
 )
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.records import SCHEMA_VERSION, RequestRecord
+from benchsuite.saturation import Saturation, saturation
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec, api_address
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import RunFolder, new_run_id
-from benchsuite.telemetry.host import Histogram, describe_host, raise_limit, read_calibration
+from benchsuite.telemetry.host import Histogram, describe_host, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import (
@@ -60,7 +62,6 @@ from benchsuite.workload.dataset import (
     Workload,
     copy_numbers,
     has_system_prompt,
-    kinds_of_parts,
     prompt_texts,
     shared_prefix_ratio,
 )
@@ -247,6 +248,7 @@ class SweepRunner:
     launched: LaunchedServer | None
     on_begun: Callable[[Path], None]
     tokenizer: TextTokenizer | None
+    times_s: tuple[float, ...] = ()  # of a trace
 
     def __post_init__(self) -> None:
         manifest, probed = self.manifest, self.probed
@@ -268,9 +270,9 @@ class SweepRunner:
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
-        points = plan_points(spec.load, len(prompts), manifest.run_id)
+        points = plan_points(spec, len(prompts), manifest.run_id, times_s=self.times_s, request_s=probed.request_s)
         before = self.folder.before
-        todo = remaining(points, manifest.points, self.folder.last_attempts)
+        todo = self._below_saturation(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
         planned = [
@@ -308,12 +310,17 @@ class SweepRunner:
                     if planned:
                         self._measure_idle_power(planned[0])
                     for point, plan in zip(planned, todo, strict=True):
-                        if not self._pool.stopping:
+                        if not self._pool.stopping and self._below_saturation([plan]):
                             self._measure(point, plan)
                             measured += manifest.points[-1].status == "complete"
                         if self._pool.stopping or (self._failures and not self._server_is_back(point)):
                             break
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
+                    below = {plan.point_id for plan in self._below_saturation(points)}
+                    if above := [name for name in manifest.planned_points if name not in below]:
+                        manifest.planned_points = [name for name in manifest.planned_points if name in below]
+                        words = "not measured, above two rates that saturated the server (--past-saturation)"
+                        self.view.note(f"{', '.join(above)}: {words}")
         except RunError as error:
             error.add_line("go on", manifest.resume_command(self.folder.path))
             raise
@@ -333,6 +340,33 @@ class SweepRunner:
                     with signals_delayed(second_at_once=False):  # what has ended never says that it is running
                         self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
+
+    def _below_saturation(self, points: Sequence[PointPlan]) -> list[PointPlan]:
+        """Those whose rate is not above two that saturated the server, but for what is measured already."""
+        found = {e.rate_per_s: Saturation.of(e.saturation) for e in self.manifest.complete_points}
+        saturated = sorted(
+            rate for rate, one in found.items() if rate is not None and one is not None and one.saturated
+        )
+        if len(saturated) < 2 or self.spec.arrivals.past_saturation:
+            return list(points)
+        measured = {entry.point_id for entry in self.manifest.complete_points}
+        return [p for p in points if p.level.number <= saturated[1] or p.point_id in measured]
+
+    def _saturation(self, plan: PointPlan, point_rows: Callable[..., Iterator[Table]]) -> dict[str, Any]:
+        """Of a point of an open loop."""
+        times = {"scheduled_s", "closed_s", "status", "window_start_s", "window_end_s"}
+        rows = concat_tables(point_rows(left_out=set(RequestRecord._fields) - times))
+        if not rows.num_rows:
+            return {}
+        due_s, ended_s, starts_s, ends_s = (
+            rows[name].cast("float64").to_numpy()
+            for name in ("scheduled_s", "closed_s", "window_start_s", "window_end_s")
+        )
+        dropped = compute.equal(rows["status"].cast("string"), "dropped").to_numpy()
+        found = saturation(due_s, ended_s, dropped, starts_s[0], ends_s[0])
+        if found is not None and found.saturated:
+            self.view.note(f"{plan.point_id}: {plan.level.words} saturate the server: its latencies grow with time")
+        return {} if found is None else found._asdict()
 
     def _estimate(self, todo: Sequence[PointPlan]) -> str:
         """How long the points take and what that costs, between two assumptions, by the probe's request."""
@@ -431,7 +465,13 @@ class SweepRunner:
         n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens)
         rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
         entry.tokens |= self._length_errors(rows)
-        whole = not pool.stopping and n_rows == plan.n_requests
+        if plan.open_loop is not None:
+            entry.schedule_sha256 = schedule_hash(plan.offsets_ns)
+            entry.saturation = self._saturation(plan, rows)
+        states = [report.state for report in reports]
+        n_measured = n_rows if plan.open_loop is None else sum(state.n_measured for state in states)
+        lost = plan.open_loop is not None and n_rows != sum(state.n_issued for state in states)
+        whole = not pool.stopping and n_measured == plan.n_requests and not lost
         in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
@@ -617,6 +657,7 @@ def sweep(
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
     under results/. launched: a server that we started ourselves. on_begun: told the run folder once measuring starts.
     """
+    spec, workload, times_s = replayed(spec, workload)
     check_levels(spec, workload)
     check_descriptors(spec)
     tokenizer = read_tokenizer(spec.workload.tokenizer) if spec.workload.tokenizer else None
@@ -631,7 +672,7 @@ def sweep(
         manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
-            points = plan_points(spec.load, len(workload.prompts), before.run_id)
+            points = plan_points(spec, len(workload.prompts), before.run_id, times_s=times_s)
             if before.status == "complete" and not remaining(points, before.points):  # no server is needed
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
@@ -648,44 +689,8 @@ def sweep(
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)
             return SweepRunner(
-                spec, workload, folder, manifest, probed, control, view, launched, on_begun, tokenizer
+                spec, workload, folder, manifest, probed, control, view, launched, on_begun, tokenizer, times_s
             ).run()
     finally:
         if folder is not None:
             folder.release()
-
-
-def check_levels(spec: SweepSpec, workload: Workload) -> None:
-    """Refuse a level that the set cannot keep busy, and a set that the endpoint cannot take."""
-    if spec.server.endpoint != "chat":
-        for prompt in workload.prompts:
-            if odd := kinds_of_parts(prompt) - {"text"}:
-                raise InputError(
-                    "the request set needs the chat endpoint",
-                    where=f"--endpoint {spec.server.endpoint} (server.endpoint)",
-                    given=f"{', '.join(sorted(odd))} in the request {prompt.prompt_id!r}",
-                    expected="--endpoint chat, or a set of texts",
-                )
-    highest = max(spec.load.concurrency)
-    if highest > len(workload.prompts):
-        raise InputError(
-            "a level has more virtual users than the set has requests, so its concurrency is never reached",
-            where="concurrency",
-            given=f"level {highest} with {len(workload.prompts)} requests",
-            expected=f"at least {highest} requests; 10 times the level or more for a steady state",
-            hint=f"--requests {10 * highest}, or lower levels",
-        )
-
-
-def check_descriptors(spec: SweepSpec) -> None:
-    """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
-    needed = open_files_needed(spec.load, 2 if spec.server.fallback else 1)
-    allowed = raise_limit(needed)
-    if allowed < needed:
-        raise InputError(
-            "a level needs more open files than this system lets one process have",
-            where="ulimit -n",
-            given=f"{allowed} for level {max(spec.load.concurrency)} over {spec.load.n_workers} measuring processes",
-            expected=f"{needed} or more",
-            hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels",
-        )

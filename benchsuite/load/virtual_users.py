@@ -130,6 +130,10 @@ class ClientState:
     rss_end_bytes: int | None = None
     fds_start: int | None = None  # open file descriptors before the first connection
     fds_end: int | None = None  # and after the last
+    n_issued: int = 0  # requests of an open loop that were due, those outside the window too
+    n_measured: int = 0  # within it
+    n_dropped: int = 0  # not sent, since --max-in-flight others were open
+    n_waited: int = 0  # sent late for that reason
     back_offs: int = 0  # pauses of users whose request no server was there for
     back_off_s: float = 0.0
 
@@ -158,12 +162,16 @@ class VirtualUser:
 
     def next(self, free_ns: int) -> None:
         """Take the next request and send it; leave when there is none."""
-        load = self._load
-        index = load.take()
-        if index is None:
-            load.left()
-            return
-        exchange = self._exchange = Exchange(index, free_ns)
+        taken = self._load.take(free_ns)
+        if taken is None:
+            self._load.left(self)
+        else:
+            self.begin(*taken)
+
+    def begin(self, index: int, due_ns: int) -> None:
+        """Send the request, which is due now: late where its user was not free, or its process busy."""
+        load, exchange = self._load, Exchange(index, due_ns)
+        self._exchange = exchange
         exchange.on_done = self._ended
         fallback = self._slot.fallback
         if fallback is not None and self._slot.full():
@@ -229,7 +237,7 @@ class VirtualUser:
         load.finished(exchange, slot)
         error = exchange.error  # of no server: no connection, or one that ended before a byte of a response
         absent = error is not None and not exchange.stamps and error.status in ("connect_error", "stream_error")
-        if load.stopping or not absent:
+        if load.stopping or not absent or not load.backs_off:
             self._unanswered = 0
             self.next(free_ns or now_ns())
             return
@@ -254,7 +262,7 @@ class VirtualUser:
         if self._back_off_timer is not None:
             self._back_off_timer.cancel()
             self._back_off_timer = None
-            self._load.left()
+            self._load.left(self)
         elif self._task is not None:
             self._task.cancel()
         else:
@@ -328,6 +336,7 @@ class PointLoad:
         self._drain_scheduled = False
         self._done: asyncio.Event = asyncio.Event()
         self._error: Exception | None = None
+        self._due_ns = 2**62  # when the next request leaves, where that is known
         self.state = ClientState(fds_start=open_descriptors())
 
     async def connect(self) -> None:
@@ -350,11 +359,7 @@ class PointLoad:
             await asyncio.sleep(delay_s)
         self._start_ticking()
         try:
-            self._busy = len(self._users)
-            if not self._busy:
-                self._done.set()
-            for user in self._users:
-                user.next(start_ns)
+            self._begin(start_ns)
             await self._done.wait()
             while self._finished or self._parsing:
                 self._drain()
@@ -370,6 +375,15 @@ class PointLoad:
         if self._error is not None:
             raise self._error
         return self.state
+
+    backs_off = True  # whether a user waits where no server is there
+
+    def _begin(self, start_ns: int) -> None:
+        self._busy = len(self._users)
+        if not self._busy:
+            self._done.set()
+        for user in self._users:
+            user.next(start_ns)
 
     def stop(self) -> None:
         """Send nothing new; what is in flight may finish."""
@@ -389,8 +403,10 @@ class PointLoad:
             self._unwatched.pop().watch(at_ns, self._limits)
 
     # for the users
-    def take(self) -> int | None:
-        return None if self.stopping else self._take()
+    def take(self, free_ns: int) -> tuple[int, int] | None:
+        """The next request of a user that is free since free_ns, and when it was due."""
+        index = None if self.stopping else self._take()
+        return None if index is None else (index, free_ns)
 
     def finished(self, exchange: Exchange, slot: Slot) -> None:
         slot.link.held_bytes += (held_bytes := exchange.held_bytes)
@@ -399,7 +415,7 @@ class PointLoad:
             self._drain_scheduled = True
             self.loop.call_soon(self._drain)
 
-    def left(self) -> None:
+    def left(self, user: VirtualUser) -> None:  # noqa: ARG002
         self._busy -= 1
         if self._busy == 0:
             self._done.set()
@@ -420,7 +436,7 @@ class PointLoad:
             # a backlog that grows is worked off in longer slices, of CPU time, for others may take the CPU: else a
             # client at its limit would keep it in memory
             if len(self._finished) <= self._backlog:
-                over = now_ns() - began_ns > _PARSE_SLICE_NS
+                over = now_ns() > min(began_ns + _PARSE_SLICE_NS, self._due_ns - _PARSE_SLICE_NS // 4)
             else:
                 over = time.thread_time_ns() - cpu_ns > _BACKLOG_SLICE_NS
             if over:
@@ -452,6 +468,9 @@ class PointLoad:
         state.n_reads += row.n_reads
         state.merged_reads += row.merged_reads
         state.n_chunks += row.n_chunks
+        self._append(row, slot.context.origin_ns)
+
+    def _append(self, row: RequestRecord, origin_ns: int) -> None:  # noqa: ARG002
         self._sink.append(row)
 
     # every 10 ms: how late the loop is, the sink's turn; every 100 ms: timeouts; every second: clocks and CPU
@@ -541,7 +560,8 @@ class CircuitBreaker:
         if row.status == "cancelled" or (row.status == "ok" and not at[_STREAK]):
             return
         with self.numbers.get_lock():
-            at[_STREAK] = at[_STREAK] + 1 if without_server(row) else 0
+            if row.status != "dropped":
+                at[_STREAK] = at[_STREAK] + 1 if without_server(row) else 0
             at[_FAILED] += row.status != "ok"
             if at[_TRIPPED] == _WHOLE:
                 if at[_FAILED] > at[_FAILED_LIMIT]:

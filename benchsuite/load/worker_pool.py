@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -40,6 +40,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import RunError, os_error_as
 from benchsuite.fault_points import reach
 from benchsuite.file_list import FileList
+from benchsuite.load.open_loop import OpenLoopLoad
 from benchsuite.load.schedule import SALT_CHARS, PointPlan
 from benchsuite.load.virtual_users import CircuitBreaker, ClientState, PointLoad, Preflight, Slot, is_refusal, limits_ns
 from benchsuite.progress import ProgressSnapshot
@@ -75,11 +76,15 @@ class RequestBodies:
             self.file.append((copy, parts, prompt.prompt_id, prompt.scenario, plan.asked_output_tokens(prompt)))
 
     def requests(
-        self, order: Sequence[int], endpoint: Endpoint, salt: Callable[[int], str]
+        self, order: Sequence[int], endpoint: Endpoint, salt: Callable[[int], str], *, again: bool = False
     ) -> Sequence[EncodedRequest]:
-        """The requests in this order; of a large set each is read when it is sent. salt: of a copy's number."""
+        """The requests in this order; of a large set each is read when it is sent. salt: of a copy's number.
+
+        again: the set begins anew behind its end, as copies.
+        """
         requests = _Requests(self.file, order, lru_cache(partial(http_head, endpoint, stream=self.stream)), salt)
-        return requests if len(order) > _MOST_IN_MEMORY or self.file.n_bytes > _MOST_BYTES else [*requests]
+        large = len(order) > _MOST_IN_MEMORY or self.file.n_bytes > _MOST_BYTES
+        return requests if large or again else [*requests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +97,13 @@ class _Requests(Sequence[EncodedRequest]):
     def __len__(self) -> int:
         return len(self.order)
 
+    def __iter__(self) -> Iterator[EncodedRequest]:
+        return (self[place] for place in range(len(self)))
+
     def __getitem__(self, place: Any) -> Any:
+        lap, place = divmod(place, len(self.order))
         copy, parts, *row = self.file[self.order[place]]
-        body = self.salt(copy).encode().join(parts)
+        body = self.salt(copy + lap * len(self.order)).encode().join(parts)
         return EncodedRequest(self.head(len(body)) + body, *row)
 
 
@@ -106,7 +115,8 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what whole pro
 class PointOrder:
     """A worker's share of a point, or of its warm-up (journal None): n_users, the first of them number first_user.
 
-    A warm-up repeats its requests until `plan.warmup_requests` are sent and `plan.warmup_min_s` is over.
+    Of an open loop: n_users connections that are opened beforehand. A warm-up repeats its requests until
+    `plan.warmup_requests` are sent and `plan.warmup_min_s` is over.
     """
 
     plan: PointPlan
@@ -134,7 +144,7 @@ class SharedCounters:
     breaker: CircuitBreaker
 
 
-_SYNC_NS, _NUMBERS = 1_000_000_000, 6
+_SYNC_NS, _NUMBERS, _OPEN = 1_000_000_000, 7, 5  # and the place of an open loop's requests among them
 
 
 class _RowSink:
@@ -143,6 +153,7 @@ class _RowSink:
     def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: CircuitBreaker) -> None:
         self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
+        self.n_open: Callable[[], int] = lambda: 0  # of an open loop's window
         self._n_ok = self._n_failed = self._output_tokens = self._n_ttft = self._n_ticks = 0
         self._ttft_sum_s = 0.0
         self._synced_ns = now_ns()
@@ -151,22 +162,25 @@ class _RowSink:
         self.first_error: str | None = None
 
     def append(self, row: RequestRecord) -> None:
-        if row.status == "ok":
-            self._n_ok += 1
-        else:
-            self._n_failed += 1
-            self.first_error = self.first_error or f"{row.status}: {row.error}"
-        self._output_tokens += row.output_tokens or 0
-        if row.first_token_s is not None and row.sent_s is not None:
-            self._ttft_sum_s += row.first_token_s - row.sent_s
-            self._n_ttft += 1
+        start_s, end_s = row.window_start_s, row.window_end_s
+        if start_s is None or end_s is None or start_s <= row.scheduled_s < end_s:  # not an open loop's warm-up or tail
+            if row.status == "ok":
+                self._n_ok += 1
+            else:
+                self._n_failed += 1
+                self.first_error = self.first_error or f"{row.status}: {row.error}"
+            self._output_tokens += row.output_tokens or 0
+            if row.first_token_s is not None and row.sent_s is not None:
+                self._ttft_sum_s += row.first_token_s - (row.sent_s if start_s is None else row.scheduled_s)
+                self._n_ttft += 1
         self._breaker.note(row)
         if self._journal is not None:
             self._journal.append(row)
 
     def tick(self, at_ns: int) -> None:
         self._n_ticks += 1
-        self._show([self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft, self._n_ticks])
+        counts = [self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft]
+        self._show([*counts, self.n_open(), self._n_ticks])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
@@ -238,7 +252,7 @@ class Worker:
     async def _point(self, order: PointOrder, pipe: Pipe) -> WorkerReport:
         shared, worker = self.shared, self.context.worker
         self._texts = KeptTexts() if self.count_texts and order.journal else None
-        slots = self._slots(order)
+        new_slot = self._new_slot(order)
 
         def show(numbers: list[float]) -> None:
             shared.progress[worker * _NUMBERS : (worker + 1) * _NUMBERS] = numbers
@@ -250,7 +264,18 @@ class Worker:
             pause = Throttler(rate_limit=1, period=self.pause_s, retry_interval=retry_s).acquire
         sink = _RowSink(Journal(order.journal) if order.journal else None, show, shared.breaker)
         try:
-            load = PointLoad(slots, self._take(order), self.limits, sink, pause)
+            loop, n_endpoints = order.plan.open_loop, len(self.preflight.endpoints)
+            if loop is None:
+                # user i of all workers' users is at endpoint i modulo their number
+                slots = [new_slot((order.first_user + i) % n_endpoints) for i in range(order.n_users)]
+                load = PointLoad(slots, self._take(order), self.limits, sink, pause)
+            else:
+                offsets_ns = order.plan.offsets_ns[worker :: self.n_workers]
+                load = OpenLoopLoad(
+                    loop, offsets_ns.tolist(), (worker, self.n_workers), new_slot, n_endpoints, order.n_users,
+                    self.limits, sink, lambda: int(sum(shared.progress[_OPEN::_NUMBERS])),
+                )  # fmt: skip
+                sink.n_open = lambda: load.n_window_open
 
             def check_abort() -> None:
                 wanted = shared.signal.value
@@ -270,14 +295,16 @@ class Worker:
             sink.close()
         return WorkerReport(state, sink.first_error, self._texts or {})
 
-    def _slots(self, order: PointOrder) -> list[Slot]:
-        """User i of all workers' users is at endpoint i modulo their number."""
+    def _new_slot(self, order: PointOrder) -> Callable[[int], Slot]:
+        """What makes a slot at the k-th endpoint."""
         probed = self.preflight
-        at = [(order.first_user + i) % len(probed.endpoints) for i in range(order.n_users)]
-        slot_at = {k: self._slot_maker(order, probed, self.bodies[0], k) for k in set(at)}
-        slots = [slot_at[k]() for k in at]
+
+        @cache
+        def maker(k: int) -> Callable[[], Slot]:
+            return self._slot_maker(order, probed, self.bodies[0], k)
+
         if probed.fallback is None or order.journal is None:  # a warm-up is not worth an API's bill
-            return slots
+            return lambda k: maker(k)()
         most, waiting = self.max_waiting, self.shared.waiting
         refuses = partial(is_refusal, self.refusals)
 
@@ -286,10 +313,7 @@ class Worker:
             return most is not None and bool(waiting[k] > most)
 
         api_slot = self._slot_maker(order, probed.fallback, self.bodies[1], 0)
-        return [
-            replace(slot, fallback=api_slot(), refuses=refuses, full=partial(full, k))
-            for slot, k in zip(slots, at, strict=True)
-        ]
+        return lambda k: replace(maker(k)(), fallback=api_slot(), refuses=refuses, full=partial(full, k))
 
     def _slot_maker(self, order: PointOrder, probed: Preflight, bodies: RequestBodies, k: int) -> Callable[[], Slot]:
         """Makes slots of users at the k-th endpoint, whose link and requests they share."""
@@ -300,7 +324,7 @@ class Worker:
         link = Link(asyncio.get_running_loop(), endpoint, self.connect_s)
         link.closes_after_response = probed.closes_after_response
         link.lingering = SEEN_TO_LINGER if probed.body_lingers else 0  # no measured point waits to learn it
-        requests = bodies.requests(point.order, endpoint, salt)
+        requests = bodies.requests(point.order, endpoint, salt, again=point.open_loop is not None)
         context = replace(
             self.context,
             point_id=point.point_id,
@@ -521,7 +545,7 @@ class WorkerPool:
         shared, n = self._shared, self.n_workers
         shared.cursor.get_obj().value = 0
         self.breaker.arm(plan.users, max_failed)
-        whole, rest = divmod(plan.users, n)
+        whole, rest = divmod(plan.users if plan.open_loop is None else plan.open_loop.connections, n)
         orders = [
             PointOrder(
                 plan,

@@ -29,7 +29,7 @@ def kind(info: FieldInfo) -> str:
     if dict in kinds:
         return "text"
     if tuple in kinds:
-        return "ints" if int in kinds else "texts"
+        return "ints" if int in kinds else "floats" if float in kinds else "texts"
     if bool in kinds:
         return "bool"
     if extra(info, "flag") == "--base-url":

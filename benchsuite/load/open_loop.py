@@ -1,0 +1,217 @@
+"""The open loop of one point in one process: requests leave when they are due, whatever the server does.
+
+The schedule is made before the point (load/arrivals.py). A timerfd wakes the loop a little before a request is due, and
+a short spin waits for the very moment: no request leaves before its time, and a late one keeps its clock, which runs
+from when it was due. Connections are a pool; a request that finds none idle opens one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from benchsuite.client.http import Exchange, WireError
+from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.load.schedule import OpenLoop
+from benchsuite.load.virtual_users import CANCELLED, ClientState, PointLoad, Sink, Slot, VirtualUser
+from benchsuite.records import RequestRecord, Status
+
+_SPIN_NS = 100_000  # woken so long before a request is due, and then waited for
+_AT_ONCE = 64  # late requests that leave in one turn of the loop, before it reads what came
+_OTHERS_NS = 50_000_000  # in which every process has said how many of the window's requests it has open
+_NEVER_NS = 2**62
+
+
+class DueTimer:
+    """Calls back at a time of CLOCK_MONOTONIC, not before: by a timerfd, elsewhere than on Linux by the loop's timer,
+    which may be early and is set again."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop, self._callback, self._fd = loop, callback, -1
+        self._handle: asyncio.TimerHandle | None = None
+        if sys.platform.startswith("linux"):
+            self._libc = ctypes.CDLL(None, use_errno=True)
+            self._fd = self._libc.timerfd_create(1, os.O_NONBLOCK | os.O_CLOEXEC)  # 1: CLOCK_MONOTONIC
+        if self._fd >= 0:
+            loop.add_reader(self._fd, self._readable)
+
+    def arm(self, at_ns: int) -> None:
+        """Call back at at_ns; at once if that is over."""
+        if self._fd >= 0:
+            seconds, ns = divmod(max(at_ns, 1), NS_PER_S)
+            setting = (ctypes.c_long * 4)(0, 0, seconds, ns)
+            self._libc.timerfd_settime(self._fd, 1, setting, None)  # 1: an absolute time
+        else:
+            self._handle = self._loop.call_later(max(0, at_ns - now_ns()) / NS_PER_S, self._callback)
+
+    def _readable(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:  # armed anew since
+            return
+        self._callback()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+        elif self._handle is not None:
+            self._handle.cancel()
+
+
+class OpenLoopLoad(PointLoad):
+    """Sends the requests of one process at their times. To be made inside the loop that runs it.
+
+    new_slot: a slot at the k-th endpoint. share: (number of this process, of how many): it sends request i where i
+    modulo their number is its own. n_open: connections made beforehand. others_open: how many of the window's requests
+    all processes together have open, as they said last.
+    """
+
+    def __init__(
+        self,
+        plan: OpenLoop,
+        offsets_ns: Sequence[int],
+        share: tuple[int, int],
+        new_slot: Callable[[int], Slot],
+        n_endpoints: int,
+        n_open: int,
+        limits: tuple[int, int, int],
+        sink: Sink,
+        others_open: Callable[[], int],
+    ) -> None:
+        super().__init__([new_slot(i % n_endpoints) for i in range(n_open)], lambda: None, limits, sink)
+        self._plan, self._offsets, self._share = plan, offsets_ns, share
+        self._new_slot, self._n_endpoints, self._others_open = new_slot, n_endpoints, others_open
+        self._idle: list[list[VirtualUser]] = [self._users[k::n_endpoints] for k in range(n_endpoints)]
+        self._endpoint = {id(user): k for k, users in enumerate(self._idle) for user in users}
+        self._waiting: deque[tuple[int, int]] = deque()  # index and time due of what is one too many
+        number, n = share
+        self._most = None if plan.max_in_flight is None else plan.max_in_flight // n + (number < plan.max_in_flight % n)
+        self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
+        self.n_window_open = 0  # of the window's requests: due, and not ended
+        self._tail_ended = False
+        self._timer = DueTimer(self.loop, self._send_due)
+
+    backs_off = False
+
+    def _begin(self, start_ns: int) -> None:
+        self._zero_ns = start_ns + int(self._plan.before_s * NS_PER_S)
+        self._end_ns = self._zero_ns + int(self._plan.window_s * NS_PER_S)
+        self._busy = 0
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._next < len(self._offsets):
+            self._due_ns = self._zero_ns + int(self._offsets[self._next])
+            self._timer.arm(self._due_ns - _SPIN_NS)
+        else:
+            self._due_ns = _NEVER_NS
+            self._leave_if_done()
+
+    def _in_window(self, due_ns: int) -> bool:
+        return self._zero_ns <= due_ns < self._end_ns
+
+    def _send_due(self) -> None:
+        number, n = self._share
+        for _ in range(_AT_ONCE):
+            if self._due_ns - now_ns() > _SPIN_NS:
+                break
+            while now_ns() < self._due_ns:
+                pass
+            index, due_ns = number + self._next * n, self._due_ns
+            self._next += 1
+            more = self._next < len(self._offsets)
+            self._due_ns = self._zero_ns + int(self._offsets[self._next]) if more else _NEVER_NS
+            self.state.n_issued += 1
+            if self._in_window(due_ns):
+                self.state.n_measured += 1
+                self.n_window_open += 1
+            if self._most is None or self._busy < self._most:
+                self._send(index, due_ns)
+            elif self._plan.drops:
+                self.state.n_dropped += 1
+                full = WireError("dropped", f"{self._busy} requests of this process were in flight (--max-in-flight)")
+                self._end_unsent(index, due_ns, full)
+            else:
+                self.state.n_waited += 1
+                self._waiting.append((index, due_ns))
+        self._arm()
+
+    def _send(self, index: int, due_ns: int) -> None:
+        k = index % self._n_endpoints
+        if self._idle[k]:
+            user = self._idle[k].pop()
+        else:
+            slot = self._new_slot(k)
+            self._slots += [slot] if slot.fallback is None else [slot, slot.fallback]
+            user = VirtualUser(self, slot)
+            self._endpoint[id(user)] = k
+            self._users.append(user)
+            self._backlog = max(self._backlog, 2 * len(self._users))
+        self._busy += 1
+        user.begin(index, due_ns)
+
+    def _end_unsent(self, index: int, due_ns: int, error: WireError) -> None:
+        exchange = Exchange(index, due_ns)
+        exchange.error = error
+        self.finished(exchange, self._slots[0] if self._slots else self._new_slot(0))
+
+    # for the users
+    def take(self, free_ns: int) -> None:  # noqa: ARG002  # the schedule gives users their requests
+        return None
+
+    def finished(self, exchange: Exchange, slot: Slot) -> None:
+        if self._in_window(exchange.scheduled_ns):
+            self.n_window_open -= 1
+        super().finished(exchange, slot)
+
+    def left(self, user: VirtualUser) -> None:
+        self._busy -= 1
+        self._idle[self._endpoint[id(user)]].append(user)
+        if self._waiting and not self.stopping:
+            self._send(*self._waiting.popleft())
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._next >= len(self._offsets) and not self._busy and not self._waiting:
+            self._done.set()
+
+    def _tick(self) -> None:
+        super()._tick()
+        at_ns = now_ns()
+        if at_ns > self._end_ns + _OTHERS_NS and not (self._tail_ended or self.n_window_open or self._others_open()):
+            self._tail_ended = True  # every request of the window has ended: the load that went on behind it may go
+            self._send_no_more()
+            for user in self._users:
+                user.abort("cancelled", "the window's requests have ended")
+            self._leave_if_done()
+
+    def _send_no_more(self) -> None:
+        self._next, self._due_ns = len(self._offsets), _NEVER_NS
+        while self._waiting:
+            self._end_unsent(*self._waiting.popleft(), CANCELLED)
+
+    def stop(self) -> None:
+        super().stop()
+        self._send_no_more()
+        self._leave_if_done()
+
+    def abort(self, status: Status = "cancelled", message: str = "the run was stopped") -> None:
+        self.stop()
+        super().abort(status, message)
+
+    async def run(self, start_ns: int) -> ClientState:
+        try:
+            return await super().run(start_ns)
+        finally:
+            self._timer.close()
+
+    def _append(self, row: RequestRecord, origin_ns: int) -> None:
+        start_s, end_s = (self._zero_ns - origin_ns) / NS_PER_S, (self._end_ns - origin_ns) / NS_PER_S
+        of_rate = row._replace(rate_per_s=self._plan.rate_per_s, window_start_s=start_s, window_end_s=end_s)
+        super()._append(of_rate, origin_ns)

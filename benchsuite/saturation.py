@@ -1,0 +1,57 @@
+"""Whether a rate is above what the server can do: its requests in flight grow for as long as it is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PARTS, _LEAST_TAU, _LEAST_SHARE = 12, 0.6, 0.03
+
+
+class Saturation(NamedTuple):
+    """Of a window: tau: Kendall's, of the requests in flight in 12 equal parts, in their order. unserved: the share of
+    its arrivals by which arrivals exceed ends, drops among them. dropped: the share that was not sent."""
+
+    tau: float
+    unserved: float
+    dropped: float
+
+    @property
+    def saturated(self) -> bool:
+        grows = self.tau > _LEAST_TAU and self.unserved > _LEAST_SHARE
+        return grows or self.dropped > _LEAST_SHARE
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Any]) -> Saturation | None:
+        """As a manifest has it."""
+        return cls(figures["tau"], figures["unserved"], figures["dropped"]) if figures else None
+
+
+def saturation(
+    due_s: NDArray[np.float64],
+    ended_s: NDArray[np.float64],
+    dropped: NDArray[np.bool_],
+    start_s: float,
+    end_s: float,
+) -> Saturation | None:
+    """Of the window from start_s to end_s; None without arrivals in it.
+
+    due_s, ended_s, dropped: (n,) of all requests of the point, those of its warm-up and tail too; NaN: it never ended.
+    Source: our study of batch engines at rates around their capacity (docs/METHODS.md, Open loop).
+    """
+    sent, ends = ~dropped, np.where(np.isnan(ended_s), np.inf, ended_s)
+    arrived = (due_s >= start_s) & (due_s < end_s)
+    n = int(np.count_nonzero(arrived))
+    if n == 0:
+        return None
+    edges = np.linspace(start_s, end_s, _PARTS + 1)
+    open_s = [
+        np.clip(np.minimum(ends[sent], b) - np.maximum(due_s[sent], a), 0, None).sum() for a, b in pairwise(edges)
+    ]
+    signs = [np.sign(later - earlier) for earlier, later in combinations(open_s, 2)]
+    ended = np.count_nonzero(sent & (ends >= start_s) & (ends < end_s))
+    return Saturation(float(np.mean(signs)), (n - ended) / n, float(np.count_nonzero(arrived & dropped)) / n)
