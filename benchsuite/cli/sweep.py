@@ -97,7 +97,7 @@ def command(
     if dry_run:
         asked, workload, times_s = replayed(asked, read_workload(asked.workload, asked.load.random_seed))
         prompts = workload.prompts
-        points = plan_points(asked, len(prompts), "", times_s=times_s)
+        points = plan_points(asked.load, len(prompts), "", asked.arrivals, times_s)
         hour_usd = unit_price(asked.price)
         total_usd = None if hour_usd is None else hour_usd * asked.price.gpus
         caps = [cap for one in prompts if (cap := asked.workload.max_output_tokens or one.max_output_tokens)]

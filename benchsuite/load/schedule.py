@@ -129,13 +129,18 @@ def _order_stream(seed: int, repeat: int) -> np.random.Generator:
 
 
 def plan_points(
-    spec: SweepSpec, n_prompts: int, run_id: str, *, times_s: Sequence[float] = (), request_s: float | None = None
+    load: LoadSpec,
+    n_prompts: int,
+    run_id: str,
+    rates: ArrivalSpec | None = None,
+    times_s: Sequence[float] = (),
+    request_s: float | None = None,
 ) -> list[PointPlan]:
     """The points of a sweep in the order in which they are measured.
 
-    times_s: of a trace, from its beginning. request_s: what a request takes alone, if it is known.
+    rates: how the requests of an open loop arrive. times_s: of a trace, from its beginning. request_s: what a request
+    takes alone, if it is known.
     """
-    load = spec.load
     floor_s = _FULL_MIN_S if n_prompts >= _FULL_SET else 0.0
     points = []
     for repeat in range(load.repeats):
@@ -147,12 +152,12 @@ def plan_points(
         for place in places:
             level = load.levels[place]
             warmup_requests = max(2 * (level.concurrency or 0), 64)
-            if load.rate is not None:  # its warm-up is the load before its window
+            if load.rate is not None and rates is not None:  # its warm-up is the load before its window
                 points.append(
                     PointPlan(
                         run_id, level.point_id(repeat), level, repeat, n_prompts, load.random_seed, 0, 0.0,
                         floor_s if load.cooldown_min_s is None else load.cooldown_min_s, load.cooldown_max_s,
-                        open_loop=open_loop(spec.arrivals, level, times_s, request_s),
+                        open_loop=open_loop(rates, level, times_s, request_s),
                     )
                 )  # fmt: skip
                 continue

@@ -270,7 +270,7 @@ class SweepRunner:
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
-        points = plan_points(spec, len(prompts), manifest.run_id, times_s=self.times_s, request_s=probed.request_s)
+        points = plan_points(spec.load, len(prompts), manifest.run_id, spec.arrivals, self.times_s, probed.request_s)
         before = self.folder.before
         todo = self._below_saturation(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
@@ -672,7 +672,7 @@ def sweep(
         manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
-            points = plan_points(spec, len(workload.prompts), before.run_id, times_s=times_s)
+            points = plan_points(spec.load, len(workload.prompts), before.run_id, spec.arrivals, times_s)
             if before.status == "complete" and not remaining(points, before.points):  # no server is needed
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
