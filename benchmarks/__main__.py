@@ -13,7 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity, clients, coverage, extremes, faults, gate, million, nvml_faults, verdicts, whole_run
+from benchmarks import (
+    capacity,
+    clients,
+    coverage,
+    extremes,
+    faults,
+    gate,
+    million,
+    nvml_faults,
+    open_loop,
+    verdicts,
+    whole_run,
+)
 from benchsuite.telemetry.host import describe_host
 
 BENCHMARKS = {
@@ -33,6 +45,9 @@ BENCHMARKS = {
     "large-sets": million.large_sets,
     "nvml": nvml_faults.nvml_table,
     "capacity": capacity.capacity,
+    "lateness": open_loop.lateness,
+    "queues": open_loop.queues,
+    "saturation": open_loop.saturated,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import NS_PER_S, now_ns
-from benchsuite.load.schedule import OpenLoop
+from benchsuite.load.schedule import OTHER_FILES, OpenLoop
 from benchsuite.load.virtual_users import CANCELLED, ClientState, PointLoad, Sink, Slot, VirtualUser
 from benchsuite.records import RequestRecord, Status
 
@@ -24,6 +25,7 @@ _SPIN_NS = 100_000  # woken so long before a request is due, and then waited for
 _AT_ONCE = 64  # late requests that leave in one turn of the loop, before it reads what came
 _OTHERS_NS = 50_000_000  # in which every process has said how many of the window's requests it has open
 _NEVER_NS = 2**62
+_MOST_FILES = 2**20
 
 
 class DueTimer:
@@ -91,7 +93,11 @@ class OpenLoopLoad(PointLoad):
         self._endpoint = {id(user): k for k, users in enumerate(self._idle) for user in users}
         self._waiting: deque[tuple[int, int]] = deque()  # index and time due of what is one too many
         number, n = share
-        self._most = None if plan.max_in_flight is None else plan.max_in_flight // n + (number < plan.max_in_flight % n)
+        most = plan.max_in_flight
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        files = _MOST_FILES if files == resource.RLIM_INFINITY else files
+        # a request above that has no connection, and waits
+        self._most = (files - OTHER_FILES) // 2 if most is None else most // n + (number < most % n)
         self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
         self.n_window_open = 0  # of the window's requests: due, and not ended
         self._tail_ended = False
@@ -131,7 +137,7 @@ class OpenLoopLoad(PointLoad):
             if self._in_window(due_ns):
                 self.state.n_measured += 1
                 self.n_window_open += 1
-            if self._most is None or self._busy < self._most:
+            if self._busy < self._most:
                 self._send(index, due_ns)
             elif self._plan.drops:
                 self.state.n_dropped += 1

@@ -523,7 +523,7 @@ def check_levels(spec: SweepSpec, workload: Workload) -> None:
 def check_descriptors(spec: SweepSpec) -> None:
     """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
     needed = open_files_needed(spec.load, 2 if spec.server.fallback else 1, spec.arrivals.max_in_flight)
-    allowed = raise_limit(needed)
+    allowed = raise_limit(needed if spec.load.rate is None else 30 * needed)
     if allowed < needed:
         raise InputError(
             "a level needs more open files than this system lets one process have",

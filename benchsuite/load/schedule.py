@@ -31,7 +31,7 @@ _FULL_SET = 1000
 _FULL_MIN_S = 30.0
 SALT_CHARS = 12
 _MOST_OPENED = 512  # connections before a rate's point begins; more when they are needed
-_OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
+OTHER_FILES = 256  # of a measuring process, apart from its connections: pipes, journal, libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ def replayed(spec: SweepSpec, workload: Workload) -> tuple[SweepSpec, Workload, 
 def open_files_needed(load: LoadSpec, connections_per_user: int = 1, max_in_flight: int | None = None) -> int:
     """How many files a measuring process must be allowed to have open, for the highest level.
 
-    Of a rate: for max_in_flight requests, or without that for those of a minute.
+    Of a rate: for max_in_flight requests, or without that for those of two seconds; more than there are files for wait.
     """
-    most = max(load.concurrency) if load.rate is None else max_in_flight or math.ceil(60 * max(load.rate))
-    return -(-most // load.n_workers) * connections_per_user + _OTHER_FILES
+    most = max(load.concurrency) if load.rate is None else max_in_flight or math.ceil(2 * max(load.rate))
+    return -(-most // load.n_workers) * connections_per_user + OTHER_FILES

@@ -1,0 +1,160 @@
+"""Open loop: how late requests leave, what waits are measured in queues known on paper, what saturation is found."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from benchsuite.clock import now_ns
+from benchsuite.load.open_loop import DueTimer
+from benchsuite.load.sweep import sweep
+from benchsuite.progress import View
+from benchsuite.saturation import Saturation
+from benchsuite.simulator.config import LatencyModel, SimulatorConfig
+from benchsuite.simulator.server import simulator
+from benchsuite.spec import parse_spec
+from benchsuite.store.run_folder import Run, read_run
+from benchsuite.workload.dataset import Prompt, make_workload
+
+RATES, SECONDS = (50.0, 500.0, 2000.0), 4.0
+RHOS, SERVICE_S, WINDOW_S = (0.5, 0.7, 0.9), 0.02, float(os.environ.get("WINDOW_S", "60"))
+SEEDS = int(os.environ.get("SEEDS", "20"))
+
+
+def lateness() -> list[dict[str, Any]]:
+    """How late requests leave, us: the sender of a sweep, its timer alone, and the event loops' own timers."""
+    rows = []
+    for rate in RATES:
+        late: dict[str, list[float]] = {"sweep --rate": _sweep_late_us(rate)}
+        gaps_ns = np.random.default_rng(1).exponential(1e9 / rate, int(rate * SECONDS))
+        for name, new_loop, wait in (
+            ("timerfd and spin", uvloop.new_event_loop, _by_timer),
+            ("call_at, asyncio", asyncio.new_event_loop, _by_call_at),
+            ("sleep, asyncio", asyncio.new_event_loop, _by_sleep),
+            ("sleep, uvloop", uvloop.new_event_loop, _by_sleep),
+        ):
+            loop = new_loop()
+            late[name] = [ns / 1e3 for ns in loop.run_until_complete(wait(np.cumsum(gaps_ns).astype(np.int64)))]
+            loop.close()
+        for name, found in late.items():
+            p50, p90, p99 = np.quantile(found, (0.5, 0.9, 0.99))
+            early = float(np.mean(np.array(found) < 0))
+            rows.append({"rate": rate, "sender": name, "p50": p50, "p90": p90, "p99": p99, "early": early})
+            print(
+                f"{rate:6g}/s  {name:18} p50 {p50:8.1f}  p90 {p90:8.1f}  p99 {p99:9.1f}  early {early:.1%}", flush=True
+            )
+    return rows
+
+
+def _sweep_late_us(rate: float) -> list[float]:
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.02, itl_s=0.005))) as server:
+        found = _run(server.base_url, rate, window_s=SECONDS, tokens=4, arrival="poisson")
+    sent, due = (np.array(found.table[name].to_pylist(), dtype=float) for name in ("sent_s", "scheduled_s"))
+    return [late_s * 1e6 for late_s in (sent - due)[~np.isnan(sent)]]
+
+
+def _run(url: str, *rates: float, window_s: float, tokens: int, seed: int = 0, **arrivals: Any) -> Run:
+    tree = {
+        "server": {"base_url": url, "profile": "openai", "model": "simulator"},
+        "load": {"rate": rates, "random_seed": seed, "cooldown_min_s": 0, "cooldown_max_s": 5.0},
+        "arrivals": {"duration_s": window_s, "warmup_s": min(5.0, window_s / 4), "tail_max_s": 5.0} | arrivals,
+        "telemetry": {"gpu": "off"},
+    }
+    texts = [({"role": "user", "content": f"question {i}"},) for i in range(64)]
+    workload = make_workload("open loop", [Prompt(f"p{i}", "x", text, None, tokens) for i, text in enumerate(texts)])
+    with tempfile.TemporaryDirectory() as folder:
+        sweep(parse_spec(tree, where="benchmark"), workload, Path(folder) / "run", View())
+        return read_run(Path(folder) / "run")
+
+
+async def _by_timer(due_ns: np.ndarray) -> list[int]:
+    late, at, done, zero = [], 0, asyncio.Event(), now_ns() + 50_000_000
+
+    def act() -> None:
+        nonlocal at
+        while at < len(due_ns):
+            due = zero + int(due_ns[at])
+            if due - now_ns() > 100_000:
+                timer.arm(due - 100_000)
+                return
+            while now_ns() < due:
+                pass
+            late.append(now_ns() - due)
+            at += 1
+        done.set()
+
+    timer = DueTimer(asyncio.get_running_loop(), act)
+    act()
+    await done.wait()
+    timer.close()
+    return late
+
+
+async def _by_call_at(due_ns: np.ndarray) -> list[int]:
+    loop, late, done, zero = asyncio.get_running_loop(), list[int](), asyncio.Event(), now_ns() + 50_000_000
+    for due in due_ns.tolist():
+        loop.call_at(
+            (zero + due) / 1e9,
+            lambda due=due: (late.append(now_ns() - zero - due), done.set() if len(late) == len(due_ns) else None),
+        )
+    await done.wait()
+    return late
+
+
+async def _by_sleep(due_ns: np.ndarray) -> list[int]:
+    late, zero = [], now_ns() + 50_000_000
+    for due in due_ns.tolist():
+        if (wait_ns := zero + due - now_ns()) > 0:
+            await asyncio.sleep(wait_ns / 1e9)
+        late.append(now_ns() - zero - due)
+    return late
+
+
+def queues() -> list[dict[str, Any]]:
+    """A server of one request at a time and known service (M/D/1): the mean wait measured, beside the formula's."""
+    rows = []
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=SERVICE_S, slots=1))) as server:
+        for rho in RHOS:
+            waits_s = []
+            for seed in range(3):
+                found = _run(server.base_url, rho / SERVICE_S, window_s=WINDOW_S, tokens=1, seed=seed)
+                waits_s.append(float(np.mean(_of_window(found)) - SERVICE_S))
+            theory_s = rho * SERVICE_S / (2 * (1 - rho))
+            mean, spread = statistics.mean(waits_s), statistics.stdev(waits_s)
+            rows.append({"rho": rho, "theory_s": theory_s, "waits_s": waits_s})
+            print(
+                f"rho {rho}: wait {1e3 * mean:.2f} ms (sd of 3: {1e3 * spread:.2f}), M/D/1 {1e3 * theory_s:.2f} ms",
+                flush=True,
+            )
+    return rows
+
+
+def _of_window(found: Run) -> np.ndarray:
+    names = ("scheduled_s", "first_token_s", "window_start_s", "window_end_s")
+    due, first, start, end = (np.array(found.table[name].to_pylist(), dtype=float) for name in names)
+    return (first - due)[(due >= start) & (due < end)]
+
+
+def saturated() -> list[dict[str, Any]]:
+    """A batch server of 16 slots at shares of its capacity: in how many runs it is found saturated."""
+    rows = []
+    latency = LatencyModel(ttft_s=0.01, itl_s=0.01, slots=16)
+    capacity = 16 / (0.01 + 9 * 0.01)  # requests/s of 10 tokens
+    with simulator(SimulatorConfig(latency=latency)) as server:
+        for share in (0.9, 1.1):
+            found = [
+                _run(server.base_url, share * capacity, window_s=WINDOW_S / 2, tokens=10, seed=seed)
+                for seed in range(SEEDS)
+            ]
+            verdicts = [Saturation.of(run.manifest.complete_points[0].saturation) for run in found]
+            n = sum(one is not None and one.saturated for one in verdicts)
+            rows.append({"share": share, "runs": len(found), "saturated": n})
+            print(f"{share} of capacity ({share * capacity:.0f}/s): saturated in {n} of {len(found)}", flush=True)
+    return rows
