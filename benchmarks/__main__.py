@@ -48,6 +48,7 @@ BENCHMARKS = {
     "lateness": open_loop.lateness,
     "queues": open_loop.queues,
     "saturation": open_loop.saturated,
+    "saturation-model": open_loop.saturation_model,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import os
 import statistics
 import tempfile
@@ -13,10 +15,11 @@ import numpy as np
 import uvloop
 
 from benchsuite.clock import now_ns
+from benchsuite.load.arrivals import arrivals
 from benchsuite.load.open_loop import DueTimer
 from benchsuite.load.sweep import sweep
 from benchsuite.progress import View
-from benchsuite.saturation import Saturation
+from benchsuite.saturation import Saturation, saturation
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import parse_spec
@@ -158,3 +161,34 @@ def saturated() -> list[dict[str, Any]]:
             rows.append({"share": share, "runs": len(found), "saturated": n})
             print(f"{share} of capacity ({share * capacity:.0f}/s): saturated in {n} of {len(found)}", flush=True)
     return rows
+
+
+def saturation_model() -> list[dict[str, Any]]:
+    """The share of 40 windows that are found saturated, of queues simulated in virtual time."""
+    rows = []
+    for service, servers, window_s in itertools.product(("fixed", "exponential", "lognormal"), (1, 32), (120, 300)):
+        shares = {}
+        for rho in (0.7, 0.9, 0.95, 1.03, 1.1, 1.3):
+            found = [_found_saturated(service, servers, window_s, rho, seed) for seed in range(40)]
+            shares[rho] = sum(found) / len(found)
+        rows.append({"service": service, "servers": servers, "window_s": window_s} | shares)
+        words = "  ".join(f"{rho}: {share:4.0%}" for rho, share in shares.items())
+        print(f"{service:12} {servers:3} servers {window_s} s  {words}", flush=True)
+    return rows
+
+
+def _found_saturated(service: str, servers: int, window_s: float, rho: float, seed: int) -> bool:
+    """Poisson arrivals at rho of the capacity of `servers`, each with a mean service of 0.1 s, of 32 servers 1 s."""
+    rng, mean_s = np.random.default_rng(seed), 0.1 if servers == 1 else 1.0
+    due_s = 1e-9 * arrivals(
+        "poisson", rho * servers / mean_s, shape=1, profile="", window_s=window_s, before_s=30, after_s=10, seed=seed,
+        repeat=0,
+    )  # fmt: skip
+    draw = {"fixed": np.ones, "exponential": rng.standard_exponential, "lognormal": lambda n: rng.lognormal(-0.5, 1, n)}
+    took_s = mean_s * draw[service](len(due_s))
+    free_s, ended_s = [-30.0] * servers, np.empty(len(due_s))
+    for i, (due, took) in enumerate(zip(due_s, took_s, strict=True)):
+        ended_s[i] = max(due, heapq.heappop(free_s)) + took
+        heapq.heappush(free_s, ended_s[i])
+    found = saturation(due_s, ended_s, np.zeros(len(due_s), bool), 0, window_s)
+    return found is not None and found.saturated
