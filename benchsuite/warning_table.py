@@ -17,8 +17,8 @@ Severity = Literal["error", "warning", "info"]
 
 
 class WarningType(NamedTuple):
-    """severity: error, the figures are not those of the level as it was meant; warning, they are in doubt or mean less
-    than they seem to; info, to know when reading them. when: for the documentation. finding, remedy: templates of
+    """severity: error, the figures are not those of the intended load; warning, they are in doubt or mean less
+    than they seem to; info, useful when reading them. when: for the documentation. finding, remedy: templates of
     str.format over Finding.values and `level`.
     """
 
@@ -57,7 +57,7 @@ WARNINGS: dict[str, WarningType] = {
         "{server} runs {limit} requests at a time ({slots}): {waiting} of {requests} requests wait at {level}, and "
         "their TTFT includes the wait", "start it with {setting}"),
     "slots_unknown": WarningType(
-        "info", "a level has more requests than the default of the server's slots, whose number it does not report",
+        "info", "the server does not report its number of slots, and a level has more requests than their default",
         "{server} does not report its {slots}, whose default is {default} or more: requests may wait at {level}",
         "start it with {setting}"),
     "rate_limited": WarningType(
@@ -80,8 +80,8 @@ WARNINGS: dict[str, WarningType] = {
         "the longest request of the set ({prompt}) needs {tokens} + {asked} tokens, and the context holds "
         "{context}{effect}", "{remedy}"),
     "api_key_readable": WarningType(
-        "warning", "others on this machine can read the file of an API key",
-        "others on this machine can read the API key in {file}", "chmod 600 {file}"),
+        "warning", "other users of this machine can read the file of an API key",
+        "other users of this machine can read the API key in {file}", "chmod 600 {file}"),
     # one level's requests
     "errors": WarningType(
         "error", "more than 1 % of the requests failed",
@@ -115,24 +115,24 @@ WARNINGS: dict[str, WarningType] = {
         "{share:.1%} of the responses are empty, and of the same prompts none was at concurrency {below}",
         "the server is the cause, not the prompts: check its log, its queue and its limits at this load"),
     "tokens_without_chunks": WarningType(
-        "warning", "usage counts output tokens, and no chunk with a token came",
-        "{responses} of {ok} responses have output tokens by usage, and no chunk with one: their TTFT and TPOT are not "
-        "known", "inspect a response: its content is in a field that benchsuite does not read"),
+        "warning", "usage counts output tokens, but no chunk with a token arrived",
+        "{responses} of {ok} responses have output tokens by usage, but no chunk with a token: their TTFT and TPOT are "
+        "not known", "inspect a response: its content is in a field that benchsuite does not read"),
     "finish_reason_missing": WarningType(
         "warning", "a response with its end, text and usage has no finish_reason",
-        "{responses} of {ok} responses have no finish_reason; they ended with [DONE], or are whole JSON",
-        "whether they were truncated is not known: compare their output tokens with max_tokens"),
+        "{responses} of {ok} responses have no finish_reason; they ended with [DONE], or are complete JSON",
+        "they may have been truncated: compare their output tokens with max_tokens"),
     "finish_reason_unknown": WarningType(
-        "warning", "a finish_reason that is in no list of ends or failures",
-        "{responses} of {ok} responses ended with a finish_reason that is not known: {ends}",
-        "check the server's documentation whether it is a failure: they count as successful"),
+        "warning", "an unknown finish_reason",
+        "{responses} of {ok} responses ended with an unknown finish_reason: {ends}",
+        "they count as successful: check the server's documentation whether it means a failure"),
     "usage_below_chunks": WarningType(
-        "warning", "usage counts fewer output tokens than chunks with tokens came",
-        "{responses} of {ok} responses came in more chunks than usage counts tokens: their usage is not used", _COUNTS),
+        "warning", "usage counts fewer output tokens than chunks with tokens arrived",
+        "{responses} of {ok} responses have more chunks than usage counts tokens: their usage is ignored", _COUNTS),
     "usage_without_reasoning": WarningType(
         "info", "total_tokens, or reasoning_tokens, are more than completion_tokens can hold",
         "{responses} of {ok} responses have reasoning tokens that completion_tokens leaves out: they are added",
-        "nothing: output tokens are total_tokens - prompt_tokens, or completion_tokens + reasoning_tokens"),
+        "no action needed: output tokens are total_tokens - prompt_tokens, or completion_tokens + reasoning_tokens"),
     "events_not_separated": WarningType(
         "info", "SSE events follow each other without a blank line",
         "{responses} of {ok} responses have events without a blank line between them, which other clients cannot read",
@@ -142,17 +142,17 @@ WARNINGS: dict[str, WarningType] = {
         "{responses} of {ok} responses have data that is not JSON after their finish_reason",
         "report it to the maintainer of the server or of the proxy in front of it"),
     "single_chunk": WarningType(
-        "warning", "several tokens came in a single chunk, so that the response has no TPOT",
-        "{responses} of {ok} responses came in a single chunk and have no TPOT",
+        "warning", "several tokens arrived in a single chunk, so the response has no TPOT",
+        "{responses} of {ok} responses arrived in a single chunk and have no TPOT",
         _CLAUSES["local"][0]),
     "several_tokens_per_chunk": WarningType(
-        "warning", "chunks hold several tokens, and TPOT over all tokens but one would be more than 2 % too low",
+        "warning", "chunks hold several tokens, so TPOT over all tokens but one would be more than 2 % too low",
         "chunks hold several tokens ({tokens:.1f} on average in the first): TPOT and decode throughput leave the first "
         "chunk's tokens out; over all tokens but one TPOT would be {correction:.0%} lower",
-        "read ITL as the time between chunks; for figures by token use longer responses, or let the server send each "
-        "token by itself (vLLM, SGLang: --stream-interval 1)"),
+        "ITL is the time between chunks; for figures per token use longer responses, or let the server send each token "
+        "separately (vLLM, SGLang: --stream-interval 1)"),
     "length_not_kept": WarningType(
-        "warning", "a fixed length was requested and more than 1 % of the responses have another",
+        "warning", "a fixed length was requested, and more than 1 % of the responses have another length",
         "{responses} of {ok} responses do not have the requested length",
         "the server ignores the fixed length: choose its --profile, or do not compare levels by duration"),
     "usage_over_cap": WarningType(
@@ -167,14 +167,14 @@ WARNINGS: dict[str, WarningType] = {
         "{merged} of {reads} socket reads held several events, which share one timestamp",
         _CLAUSES["local"][0]),
     "input_tokens_unknown": WarningType(
-        "warning", "input tokens of a successful request are not known; sums and rates are of the others",
-        "{responses} of {ok} responses have no input token count; sums and rates are of the others", _USAGE),
+        "warning", "input tokens of a successful request are not known; sums and rates leave it out",
+        "{responses} of {ok} responses have no input token count; sums and rates leave them out", _USAGE),
     "output_tokens_unknown": WarningType(
-        "warning", "output tokens of a successful request are not known; sums and rates are of the others",
-        "{responses} of {ok} responses have no output token count; sums and rates are of the others", _USAGE),
+        "warning", "output tokens of a successful request are not known; sums and rates leave it out",
+        "{responses} of {ok} responses have no output token count; sums and rates leave them out", _USAGE),
     "tokens_estimated": WarningType(
         "warning", "more than 1 % of the token counts are neither from `usage` nor by a tokenizer",
-        "{responses} of {ok} token counts are not from the server: counted chunks are not tokens", _USAGE),
+        "{responses} of {ok} token counts are not from the server but counts of chunks, which are not tokens", _USAGE),
     "no_steady_state": WarningType(
         "warning", "TTFT or TPOT never settled (\"How sure\")",
         "{metrics} never settled: the first half of a repeat differs from the second",
@@ -224,19 +224,19 @@ WARNINGS: dict[str, WarningType] = {
         "make the server or the proxy send text/event-stream: proxies buffer streams of other types"),
     # the client and the server's own counters
     "client_bound": WarningType(
-        "error", "the measuring client may have moved the figures (\"The measuring client\")",
-        "the measuring client {what}, and the figures may be moved: {reasons}", "{remedy}"),
+        "error", "the measuring client may have changed the figures (\"The measuring client\")",
+        "the measuring client {what}, and may have changed the figures: {reasons}", "{remedy}"),
     "client_degraded": WarningType(
         "warning", "the measuring client has a visible effect on some figures (\"The measuring client\")",
         "the measuring client {what}: {reasons}", "{remedy}"),
     "merged_by_sender": WarningType(
         "info", "more than 1 % of the socket reads held several events, though the client read them at once",
-        "several events came at once: {share:.1%} of the reads hold more than one, so ITL and TTFT are of such groups",
+        "events arrive in groups: {share:.1%} of the reads hold more than one, so ITL and TTFT are those of groups",
         _CLAUSES["local"][0]),
     "unasked_responses": WarningType(
         "error", "the server sent bytes before a request, so that responses may be another request's",
         "the server sent data before a request, on {connections} connections: a response may be another request's",
-        "look for a server or proxy that answers twice, or whose framing is wrong (Content-Length, chunks)"),
+        "look for a server or proxy that responds twice, or whose framing is wrong (Content-Length, chunks)"),
     "prefix_hits_unexpected": WarningType(
         "error", "more prefix-cache hits than the request set can have (\"Prefix caches\")",
         "{hits:.1%} of the prompt tokens were in the server's prefix cache, and the set's own prompts share at most "
@@ -247,13 +247,13 @@ WARNINGS: dict[str, WarningType] = {
         "the server reports no prefix-cache hits: whether its cache shortened TTFT is not known",
         _CLAUSES["metrics"][0] + " its prefix cache"),
     "token_balance": WarningType(
-        "warning", "our output tokens are more than 0.5 % off the server's counter (no request failed)",
-        "{ours:,} output tokens here, {servers:,.0f} by the server's counter",
+        "warning", "output tokens differ by more than 0.5 % from the server's counter (no request failed)",
+        "{ours:,} output tokens by the responses, {servers:,.0f} by the server's counter",
         "measure without other load on the server; if it had none, its usage is wrong and $ per token is in doubt"),
     "tokenizer_disagrees": WarningType(
-        "warning", "output tokens by usage and by --tokenizer are more than 2 % apart (stop tokens aside)",
+        "warning", "output tokens by usage and by --tokenizer differ by more than 2 % (without stop tokens)",
         "{usage:,} output tokens by the server's usage, {tokenizer:,} by the tokenizer",
-        "check that the tokenizer is the model's, and whether answers have tokens that are in no text (tool calls)"),
+        "check that the tokenizer is the model's, and whether responses have tokens outside their text (tool calls)"),
     "ttft_breakdown_mismatch": WarningType(
         "warning", "the server's queue, prefill and TTFT are more than the client's TTFT (\"Where TTFT goes\")",
         "the server's parts exceed TTFT by {excess_ms:.1f} ms: {part} < 0",
@@ -276,21 +276,21 @@ WARNINGS: dict[str, WarningType] = {
         "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
         "the endpoint with fewer is slower: compare GPUs, settings and other load of both"),
     "uneven_users": WarningType(
-        "warning", "the same, where the virtual users do not divide evenly among the endpoints",
+        "warning", "the same imbalance, because the virtual users do not divide evenly among the endpoints",
         "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
         "virtual users do not divide evenly among {endpoints} endpoints: measure multiples of {endpoints}"),
     "slow_endpoint": WarningType(
         "warning", "mean TTFT at one endpoint more than 1.5 times that of the others, and 10 ms more",
         "mean TTFT {ttft_ms:.0f} ms at {endpoint}, {others_ms:.0f} ms at the others",
-        "the mean over all hides it: measure that endpoint alone, check its queue and its network"),
+        "measure that endpoint alone, and check its queue and its network"),
     "gpus_fewer_than_endpoints": WarningType(
-        "error", "the price is of fewer GPUs than servers answered",
+        "error", "the price counts fewer GPUs than servers that answered",
         "GPUs in the price: {gpus}; servers that answered: {servers}",
         "--gpus (price.gpus) is the number of GPUs of all servers together"),
     "fallback_used": WarningType(
         "info", "requests went to the fallback API (\"Fallback to an API\")",
         "{api:,} of {requests:,} requests ({share}) went to the API",
-        "latencies and tokens/s are of both together: `benchsuite check RUN --balance` separates them"),
+        "latencies and tokens/s include both: `benchsuite check RUN --balance` separates them"),
     "fallback_price_unknown": WarningType(
         "warning", "the API has no price, so the level has no cost",
         "the cost of the API is not known, so no level has a cost",
@@ -311,7 +311,7 @@ WARNINGS: dict[str, WarningType] = {
         "GPU clocks throttled ({reason}) for {seconds:,.1f} s", "check the host's power supply, then measure again"),
     "gpu_shared": WarningType(
         "error", "processes that are not the server's ran on its GPU",
-        "other processes on the server's GPU: {processes}; speed, power and memory are of all of them",
+        "other processes on the server's GPU: {processes}; speed, power and memory include them",
         "end them, or measure on a dedicated GPU"),
     "gpu_util_low": WarningType(
         "info", "mean GPU utilisation below 70 %",
@@ -322,11 +322,12 @@ WARNINGS: dict[str, WarningType] = {
         "GPU memory {used:.0%} in use (target: below {target:.0%})",
         "a shorter context, fewer slots, a quantized model, or a GPU with more memory"),
     "gpu_memory_reserved": WarningType(
-        "info", "the same, by a server that reserves it at start and does not report its KV cache use",
+        "info",
+        "90 % or more of the GPU memory in use by a server that reserves it and does not report its KV cache use",
         "GPU memory {used:.0%} in use, but {profile} reserves it at start, and its KV cache use is not known",
         "make the server's metrics readable (--metrics-url): KV cache use shows the load"),
     "gpu_count": WarningType(
-        "error", "energy and price are of different numbers of GPUs",
+        "error", "energy and price count different numbers of GPUs",
         "GPUs in the energy: {measured}; GPUs in the price: {priced}",
         "name the GPUs that serve (--gpu-ids), and their number (--gpus)"),
     "gpu_lost": WarningType(
@@ -338,8 +339,8 @@ WARNINGS: dict[str, WarningType] = {
         "readings of GPU {uuid} cover {coverage:.0%} of the time{driver}",
         "a lower --gpu-sample-hz, or CPU cores that the sampler does not share"),
     "gpu_reads_zero": WarningType(
-        "warning", "a GPU's power, energy, clocks or activity never moved from 0 while it served",
-        "readings of GPU {uuid} that never moved while it served are treated as unknown: {names}",
+        "warning", "a GPU's power, energy, clocks or activity stayed at 0 while it served",
+        "readings of GPU {uuid} that did not change while it served are treated as unknown: {names}",
         "read another source (NVML on the GPUs' host, or --dcgm-url); MIG, vGPU and old drivers do not report some"),
     # energy
     "energy_window_short": WarningType(
@@ -367,10 +368,10 @@ WARNINGS: dict[str, WarningType] = {
         "some GPUs' power sensors read only part of the time: longer repeats, and trust the counter"),
     "energy_whole_card": WarningType(
         "warning", "power and energy of a MIG slice are those of the whole GPU",
-        "a MIG slice: power and energy are of the whole GPU, including other slices",
+        "a MIG slice: power and energy are those of the whole GPU, including other slices",
         "take the slice's share by price; keep the other slices idle"),
     "energy_constant_power": WarningType(
-        "info", "power is the user's constant",
+        "info", "power is a constant that the user gave",
         "{watts:,.0f} W as given, not measured: the same at every load",
         "measure it: NVML on the GPUs' host, or --dcgm-url"),
     "energy_idle_unknown": WarningType(
@@ -386,9 +387,9 @@ WARNINGS: dict[str, WarningType] = {
         "disturbed: {disturbed}",
         "repeat the disturbed levels; if nothing changes, check this one for prefix-cache hits"),
     "slow_level": WarningType(
-        "warning", "a level below such a step with fewer tok/s/user than the one above",
+        "warning", "the next level up has more tok/s/user, after a step of `superlinear_scaling`",
         "{tok_s:.2f} tok/s/user, less than the {above_tok_s:.2f} at concurrency {above}",
-        "a disturbed run: repeat this level before trusting it, or an optimum next to it"),
+        "repeat this level before trusting it, or an optimum next to it: the run was disturbed"),
     "throughput_drop": WarningType(
         "warning",
         "fewer output tokens/s than at the next lower level, by more than 1 % (10 % where a level has one run)",
@@ -404,7 +405,7 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "output tokens/s more than 15 % off the universal scalability law through all levels",
         "{tok_s:,.0f} output tok/s where the scalability law through all levels has {fitted_tok_s:,.0f} "
         "({residual:+.0%})",
-        "some level is off the curve of the others: repeat the disturbed ones, then check again"),
+        "one of the levels does not fit the others: repeat the disturbed ones, then check again"),
     "output_length": WarningType(
         "warning", "output tokens per response more than 5 % off the median of the levels",
         "{tokens:,.1f} output tokens per response, {deviation:+.1%} from the median of the levels ({median:,.1f})",
@@ -416,19 +417,19 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "a level that would cost less than the optimum is beyond a limit by less than 1 %",
         "is beyond {misses}; otherwise it would {otherwise}", _EXACT),
     "run_cut_short": WarningType(
-        "warning", "planned points that were not measured to their end, or are invalid, which are not judged",
+        "warning", "planned points were not measured to their end, or are invalid, and are not judged",
         "{missing} of {planned} points were not measured to their end, or are invalid, and are not judged: {points}",
         "resume the sweep: the optimum may be among them"),
     "damaged_files": WarningType(
-        "warning", "a file of the run folder is damaged: a journal's rest is lost, another file's parts are used",
-        "{files}", "measure the incomplete points again; samples after the damage are in no figure"),
+        "warning", "a file of the run folder is damaged: the rest of a journal is lost, other files come from parts",
+        "{files}", "measure the incomplete points again; no figure includes samples after the damage"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(
-        "warning", "a table of points prints another throughput than its formula gives",
+        "warning", "a table of points has another throughput than its formula gives",
         "{where}: printed throughput {printed:g} tok/s, the formula gives {computed:.2f}",
         "output / (time * concurrency) is used; " + _SOURCE),
     "token_identity": WarningType(
-        "warning", "a table of points prints another total than input + output",
+        "warning", "a table of points has another total than input + output",
         "{where}: printed total {printed} tokens, input + output is {computed}", "input + output is used; " + _SOURCE),
 }  # fmt: skip
 
@@ -437,27 +438,27 @@ WARNINGS: dict[str, WarningType] = {
 _EFFECTS = {
     "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
     "unasked_responses",
-    "figures may be moved to either side": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
+    "figures may be too high or too low": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
     "drift damaged_files usl_residual throughput_drop",
     "duration and $ look lower than they are": "slots_refused longest_refused prompts_cut prompt_too_long "
     "context_too_short errors empty empty_under_load",
-    "TTFT has the wait in it": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
+    "TTFT includes the wait": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
     "TTFT may be too low": "prefix_hits_unexpected prefix_hits_unknown",
     "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full gpu_power_capped "
     "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
     "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
     "client_degraded body_compressed",
-    "TTFT and TPOT are of the other responses alone": "tokens_without_chunks",
+    "TTFT and TPOT leave these responses out": "tokens_without_chunks",
     "latencies are late by the process's lag": "kernel_stamps_refused",
     "tokens/s and $ per token are in doubt": "usage_below_chunks usage_over_cap input_tokens_unknown tokens_estimated "
     "output_tokens_unknown token_balance tokenizer_disagrees throughput_identity token_identity",
-    "duration and $ per run do not compare between levels": "length_not_kept truncated_by_max_tokens output_length "
+    "duration and $ per run cannot be compared between levels": "length_not_kept truncated_by_max_tokens output_length "
     "duration_rises",
     "a failure may count as a success": "finish_reason_missing finish_reason_unknown bytes_after_response",
-    "means hide the slower server": "imbalance uneven_users slow_endpoint",
-    "$ is not that of the machine": "gpus_fewer_than_endpoints gpu_count owned_power_unknown fallback_price_unknown "
-    "fallback_usage_unknown",
-    "energy, and what it costs, is in doubt": "gpu_lost gpu_samples_missing gpu_reads_zero energy_window_short "
+    "means hide a slower server": "imbalance uneven_users slow_endpoint",
+    "$ is not the cost of the machine": "gpus_fewer_than_endpoints gpu_count owned_power_unknown "
+    "fallback_price_unknown fallback_usage_unknown",
+    "energy and its cost are in doubt": "gpu_lost gpu_samples_missing gpu_reads_zero energy_window_short "
     "energy_uncertain energy_counter_reset energy_counter_still energy_no_counter energy_power_differs "
     "energy_whole_card energy_constant_power energy_idle_unknown",
     "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
@@ -467,8 +468,8 @@ _EFFECTS = {
 }
 EFFECTS = {code: effect for effect, codes in _EFFECTS.items() for code in codes.split()}
 
-# A level with one of these proves nothing: its figures may be another's, or moved to either side. What only flatters
-# leaves a miss standing.
+# A level with one of these proves nothing: its figures may belong to another load, or be too high or too low. A miss
+# stands under one that only flatters.
 DISTURBING: dict[str, Literal["flatters", "either"]] = {
     "client_bound": "either", "concurrency_not_reached": "either", "littles_law": "either",
     "unfinished_requests": "either", "gpu_shared": "either", "slow_level": "either",

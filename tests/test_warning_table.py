@@ -21,11 +21,11 @@ OF_SERVERS = {
 }  # fmt: skip
 HEAD = """# Warnings
 
-From the table in `benchsuite/warning_table.py`, by `pytest tests/test_warning_table.py --snapshot-update`.
+Generated from `benchsuite/warning_table.py` by `pytest tests/test_warning_table.py --snapshot-update`.
 
-`error`: the figures are not those of the level as it was meant. `warning`: they are in doubt, or mean less than they
-seem to. `info`: to know when reading them. Nothing is dropped. What is in braces is filled in; "Sections" in quotes are
-those of [METHODS.md](METHODS.md).
+Severity `error`: the figures are not those of the intended load. `warning`: they are in doubt, or mean less than they
+seem to. `info`: useful when reading them. A warning removes no level. Names in braces are replaced by values. Names in
+quotes are sections of [METHODS.md](METHODS.md).
 
 | code | severity | when | effect | remedy |
 |---|---|---|---|---|
