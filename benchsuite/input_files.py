@@ -17,33 +17,42 @@ from benchsuite.workload.dataset import Workload, take, to_jsonl
 
 if TYPE_CHECKING:
     from benchsuite.request_spec import WorkloadSpec
+    from benchsuite.workload.random_set import TokensPerWord
     from benchsuite.workload.readers import Container
     from benchsuite.workload.tokenizer import TextTokenizer
 
 WINEVAL, RANDOM = "wineval", "random"
 
 
-def read_workload(asked: WorkloadSpec, seed: int, format_name: str = "auto") -> Workload:
+def read_workload(
+    asked: WorkloadSpec, seed: int, format_name: str = "auto", ruler: TokensPerWord | None = None
+) -> Workload:
     """The workload that is asked for: 'wineval' or 'random' (generated with `seed`), a file, or a data set of the hub.
 
     Without a number of requests, all of them (2,993 for wineval). A file with fewer starts again under new ids; a file
-    is read in its own order whatever the seed, and of a longer one no more than is asked for. Raises WorkloadError for
-    a file that is missing or no request set, or with more odd rows than may be skipped.
+    is read in its own order whatever the seed, and of a longer one no more than is asked for. ruler: what counts the
+    random words of a set and of a trace, if the request names no tokenizer; None: their characters. Raises
+    WorkloadError for a file that is missing or no request set, or with more odd rows than may be skipped.
     """
+    from benchsuite.workload.random_set import TokensPerWord, make_random
+
     source, requests = asked.source, asked.requests
     if source == WINEVAL:
         from benchsuite.workload.wineval import REQUESTS, make_wineval
 
         return make_wineval(REQUESTS if requests is None else requests, seed)
-    if source == RANDOM:
-        from benchsuite.workload.random_set import TokensPerWord, make_random
 
-        return make_random(asked, seed, read_tokenizer(asked.tokenizer) if asked.tokenizer else TokensPerWord())
+    def find_ruler() -> TokensPerWord | TextTokenizer:
+        return ruler or (read_tokenizer(asked.tokenizer) if asked.tokenizer else TokensPerWord())
+
+    if source == RANDOM:
+        return make_random(asked, seed, find_ruler())
     from benchsuite.workload.formats import known_columns, parse_workload
     from benchsuite.workload.readers import open_rows
+    from benchsuite.workload.traces import TraceTexts
 
     keys: dict[str, Any] = {"columns": asked.columns, "skip_bad": asked.skip_bad, "requests": requests}
-    keys |= {"where": source, "format_name": format_name}
+    keys |= {"where": source, "format_name": format_name, "texts": TraceTexts(seed, find_ruler, asked.trace_block)}
     if source.startswith("hf:"):
         workload = parse_workload(_hugging_face(source), name=source, **keys)
     else:

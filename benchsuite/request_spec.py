@@ -271,6 +271,9 @@ class WorkloadSpec(StrictModel, flags="--"):
     scenario: str | None = key(
         None, f"random: lengths as GenAI-Bench writes them: {_SCENARIOS}", example="N(480,240)/(300,150)"
     )
+    trace_block: int | None = key(
+        None, "tokens of a block of a trace's hash_ids", "--block", unset="512; 16 for Alibaba's", ge=1, le=MOST_ITEMS
+    )
     tokenizer: str | None = key(
         None,
         "a tokenizer.json, its folder, or a name on the hub: makes random prompts exact, counts tokens without usage",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _random_options = spec_options(
     "input_tokens", "output_tokens", "length_stdev", "range", "prefix_tokens", "prefix_share", "scenario", "tokenizer"
 )
-_file_options = spec_options("requests", "column", "skip_bad")
+_file_options = spec_options("requests", "column", "skip_bad", "block")
+_tokenizer_option = spec_options("tokenizer")
 
 
 @click.group("workload")
@@ -85,15 +86,20 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("source", metavar="FILE|hf:...")
 @_file_options
+@_tokenizer_option
+@click.option("--random-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a trace's texts.")
 @click.option("--output", metavar="FILE", default="-", show_default=True, help="The JSONL file; - is stdout.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
-def import_(format_name: str, source: str, output: str, force: bool, **flags: Any) -> None:
+def import_(format_name: str, source: str, random_seed: int, output: str, force: bool, **flags: Any) -> None:
     """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
+
+    Traces (mooncake, azure, burstgpt, vidur) have no texts: random ones of their lengths are made.
 
     \b
     Examples:
       benchsuite workload import auto ShareGPT_V3.json --requests 1000 --output sharegpt.jsonl
       benchsuite workload import openai-batch batch.jsonl.gz --output set.jsonl
+      benchsuite workload import mooncake conversation_trace.jsonl --requests 1000 --output trace.jsonl
       benchsuite workload import auto hf:openai/gsm8k:main:test --output gsm8k.jsonl
     """
     from benchsuite.input_files import write_workload
@@ -102,7 +108,7 @@ def import_(format_name: str, source: str, output: str, force: bool, **flags: An
     names = ["auto", *(one.name for one in FORMATS)]
     if format_name not in names:
         raise click.BadParameter(f"{format_name!r} is not one of {', '.join(names)}", param_hint="FORMAT")
-    workload = _workload(source, 0, flags, format_name)
+    workload = _workload(source, random_seed, flags, format_name)
     write_workload(workload, output, force=force)
     lines = [] if workload.reading is None else workload.reading.lines()
     total = f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}"

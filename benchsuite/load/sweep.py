@@ -20,7 +20,7 @@ from pyarrow import Table, array, compute, concat_tables
 from benchsuite import __version__
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
-from benchsuite.input_files import read_tokenizer
+from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.load.arrivals import schedule_hash
 from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, spec_at
 from benchsuite.load.schedule import (
@@ -65,7 +65,7 @@ from benchsuite.workload.dataset import (
     prompt_texts,
     shared_prefix_ratio,
 )
-from benchsuite.workload.random_set import TokensPerWord, length_errors, lengths_text, make_random
+from benchsuite.workload.random_set import TokensPerWord, length_errors, lengths_text
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
 
@@ -668,7 +668,7 @@ def sweep(
         by_words = (workload.lengths or {}).get("by") == "characters"
         if by_words and before is not None:  # as calibrated when the run began
             ruler = TokensPerWord.of(before.workload.lengths or {})
-            workload, by_words = make_random(spec.workload, spec.load.random_seed, ruler), False
+            workload, by_words = read_workload(spec.workload, spec.load.random_seed, ruler=ruler), False
         manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
@@ -683,7 +683,7 @@ def sweep(
         with control_client(spec) as control:
             if by_words:
                 ruler = calibrate_words(spec, control, workload)
-                workload = make_random(spec.workload, spec.load.random_seed, ruler)
+                workload = read_workload(spec.workload, spec.load.random_seed, ruler=ruler)
                 manifest.workload = workload_facts(workload, spec.sampling.system_prompt)
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 import shlex
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 
 from benchsuite.errors import WorkloadError, did_you_mean, read_json
 from benchsuite.strict_model import mistake_text
+from benchsuite.workload import traces
 from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
 from benchsuite.workload.readers import Container, column_key, open_rows
 
@@ -59,10 +59,8 @@ BODY_KEYS = _TEXTUAL | {
 }  # fmt: skip
 # tables of them
 _SETTINGS = ("extra_body", "extra", "parameters", "options", "sampling_params", "generation_config", "generationconfig")
-_TRACES = ({"hash_ids"}, {"input_length", "output_length"}, {"contexttokens", "generatedtokens"},
-           {"request_tokens", "response_tokens"}, {"num_prefill_tokens", "num_decode_tokens"})  # fmt: skip
 _FIRST_KEYS = ("prompt", "messages", "conversations", "instruction", "turns", "question", "text", "inputs", "input")
-NATIVE = ("id", "scenario", "messages", "prompt", "max_output_tokens", "reference", "scorer", "arrival_s", "tags",
+NATIVE = ("id", "scenario", "messages", "prompt", "max_output_tokens", "reference", "scorer", "at_s", "tags",
           "extra_body", "input_tokens")  # fmt: skip
 COLUMNS = (*NATIVE, "system", "turns", "conversations", *sorted(BODY_KEYS))  # what --column may fill
 _ROLES = {
@@ -90,12 +88,14 @@ def parse_workload(
     columns: Mapping[str, str] | None = None,
     skip_bad: int = 0,
     requests: int | None = None,
+    texts: traces.TraceTexts | None = None,
 ) -> Workload:
     """The workload in a file's text, bytes or rows. where: the file, for errors; name: None takes `where`.
 
     format_name: of FORMATS, or auto: each row by its keys. columns: by a key of ours the column that fills it, of a
-    nested one a.b.c. skip_bad: how many odd rows may be left out. requests: no more are read than these. Raises
-    WorkloadError naming every odd row with its number, or if there is no prompt at all.
+    nested one a.b.c. skip_bad: how many odd rows may be left out. requests: no more are read than these. texts: makes
+    the prompts of a trace; None: of seed 0, by characters. Raises WorkloadError naming every odd row with its
+    number, or if there is no prompt at all.
     """
     if not isinstance(data, Container):
         file = io.BytesIO(data.encode() if isinstance(data, str) else data)
@@ -104,7 +104,7 @@ def parse_workload(
         raise WorkloadError(
             "--column needs a key of the request format", where="--column", given=odd, expected=", ".join(COLUMNS[:13])
         )
-    reader = _Reader(format_name, columns or {})
+    reader = _Reader(format_name, columns or {}, texts or traces.TraceTexts())
     mistakes: list[tuple[int, str]] = []
     unit, rows, n_read = data.unit, data.rows if columns else _unwrapped(data.rows, data.unit), 0
 
@@ -117,6 +117,8 @@ def parse_workload(
                 if isinstance(row, ValueError):
                     raise row
                 prompt = reader.prompt(row, number, unit)
+            except traces.LeftOut as why:
+                reader.notes[str(why)] += 1
             except ValueError as error:
                 mistakes.append((number, str(error)))
                 if reader.unread is not None and not n_read and len(mistakes) > skip_bad:
@@ -140,13 +142,13 @@ def parse_workload(
     if not n_read:
         raise WorkloadError("the workload is empty", where=where, given=data.what, expected="at least one request")
     reading = Reading(data.what, dict(reader.formats), tuple(lines), dict(reader.notes), dict(reader.ignored))
-    return replace(workload, reading=reading)
+    return replace(workload, reading=reading, lengths=reader.texts.ruler.facts() if reader.texts.made else None)
 
 
 def known_columns(columns: Mapping[str, str] | None) -> set[str]:
     """Names in a header that make a text a table."""
     spelled = {*_FIRST_KEYS, *(name for names in SPELLINGS.values() for name in names)} - {"key", "items"}
-    return spelled | set.union(*_TRACES) | {column_key(path) for path in (columns or {}).values()}
+    return spelled | traces.COLUMNS | {column_key(path) for path in (columns or {}).values()}
 
 
 def _unwrapped(rows: Iterator[tuple[int, Any]], unit: str) -> Iterator[tuple[int, Any]]:
@@ -167,14 +169,6 @@ def _unwrapped(rows: Iterator[tuple[int, Any]], unit: str) -> Iterator[tuple[int
 def _no_request(row: Row, where: str, what: str, number: int, unit: str) -> WorkloadError:
     """Where the first row has no text that we know: what it has, and the way on."""
     keys = ", ".join(map(str, row))
-    if any(trace <= {*map(column_key, map(str, row))} for trace in _TRACES):
-        return WorkloadError(
-            "the file is a trace: lengths and times of requests, without their texts",
-            where=where,
-            given=f"{what} with {keys}",
-            expected="a request set with texts",
-            hint="random texts of these lengths: --workload random --input-tokens N --output-tokens N",
-        )
     texts = {key: value for key, value in row.items() if isinstance(value, str)}
     column = shlex.quote(max(texts, key=lambda key: len(texts[key]), default="COLUMN"))
     return WorkloadError(
@@ -212,9 +206,9 @@ def _format_of(row: Row) -> Format | None:
 class _Reader:
     """Rows as prompts, and what there is to say of them all."""
 
-    def __init__(self, format_name: str, columns: Mapping[str, str]) -> None:
+    def __init__(self, format_name: str, columns: Mapping[str, str], texts: traces.TraceTexts) -> None:
         self.wanted = None if format_name == "auto" else next(one for one in FORMATS if one.name == format_name)
-        self.columns = columns
+        self.columns, self.texts = columns, texts
         self.formats, self.notes, self.ignored = Counter[str](), Counter[str](), Counter[str]()
         self.ids: dict[str, int] = {}
         self.unread: Row | None = None  # a row of no format
@@ -232,6 +226,8 @@ class _Reader:
         notes = Counter[str]()
         values = one.read(row, notes)
         values = _settings(row, notes) | values
+        if "hash_ids" in values:
+            self.texts.fill(values, number)
         prompt = _checked(values, number, unit)
         prompt_id = prompt.prompt_id
         if (before := self.ids.setdefault(prompt_id, number)) != number:
@@ -295,7 +291,7 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
             for tool in extra["tools"]
         ]
     values: Row = {"max_output_tokens": min(map(_count, caps)) if caps else None, "extra_body": extra}
-    for key in ("id", "scenario", "reference", "scorer", "arrival_s", "tags"):
+    for key in ("id", "scenario", "reference", "scorer", "at_s", "tags"):
         values[key] = _take(row, key)
     if "input_tokens" in row:
         values["input_tokens"] = _count(row.pop("input_tokens"), "input_tokens")
@@ -334,14 +330,9 @@ def _checked(values: Row, number: int, unit: str) -> Prompt:
                 f"{key}: expected a text{' of at most 256 characters' * (key == 'id')}, given {value!r:.40}"
             )
         texts[key] = value
-    arrival, tags, prompt = values.get("arrival_s"), values.get("tags") or (), values.get("prompt")
-    if arrival is not None:
-        try:
-            arrival = float(arrival) + 0.0
-        except (TypeError, ValueError, OverflowError):
-            arrival = math.nan
-        if isinstance(values["arrival_s"], bool) or not 0 <= arrival < math.inf:
-            raise ValueError("arrival_s: expected seconds of 0 or more")
+    at_s, tags, prompt = values.get("at_s"), values.get("tags") or (), values.get("prompt")
+    if at_s is not None:
+        at_s = traces.number(at_s, "at_s")
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) and tag for tag in tags):
         raise ValueError("tags: expected a list of texts")
     if prompt is not None and (not isinstance(prompt, str) or not prompt.strip()):
@@ -366,7 +357,7 @@ def _checked(values: Row, number: int, unit: str) -> Prompt:
         max_output_tokens=values["max_output_tokens"],
         reference=texts["reference"],
         scorer=texts["scorer"],
-        arrival_s=arrival,
+        at_s=at_s,
         tags=tuple(tags),
         extra_body=values["extra_body"],
         input_tokens=values.get("input_tokens"),
@@ -607,4 +598,11 @@ FORMATS: tuple[Format, ...] = (
     Format("aiperf", "text or texts, output_length, image", _has("text"), _texts("text")),
     Format("tgi", "inputs, parameters", _has("inputs"), _texts("inputs")),
     Format("responses", "input, instructions, max_output_tokens (Responses API)", _has("input"), _responses),
+    Format("mooncake", "a trace: timestamp in ms, input_length, output_length, hash_ids of 512 tokens; where it has a "
+           "chat_id (Alibaba) timestamp in s, and 16 tokens", traces.MOONCAKE.has, traces.read_mooncake),
+    Format("azure", "a trace: TIMESTAMP, ContextTokens, GeneratedTokens", traces.AZURE.has, traces.AZURE.read),
+    Format("burstgpt", "a trace: Timestamp in s, Request tokens, Response tokens", traces.BURSTGPT.has,
+           traces.BURSTGPT.read),
+    Format("vidur", "a trace: arrived_at in s, num_prefill_tokens, num_decode_tokens", traces.VIDUR.has,
+           traces.VIDUR.read),
 )  # fmt: skip

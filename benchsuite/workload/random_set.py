@@ -102,7 +102,7 @@ class TokensPerWord:
     by: str = "characters"
     overhead_tokens: int | None = None
 
-    def texts(self, starts: Sequence[str], tokens: Sequence[int], streams: Sequence[RandomStream]) -> list[str]:
+    def texts(self, starts: Sequence[str], tokens: Sequence[float], streams: Sequence[RandomStream]) -> list[str]:
         """Random words of about so many tokens, behind its start each."""
         counts = [max(round(n / self.value), 1) for n in tokens]
         words = (" ".join(stream.rounds(WORDS, n)) for n, stream in zip(counts, streams, strict=True))

@@ -35,7 +35,7 @@ def prompts(draw: st.DrawFn, prompt_id: str) -> Prompt:
         max_output_tokens=draw(st.none() | st.integers(1, 100_000)),
         reference=draw(st.none() | FILLED),
         scorer=draw(st.none() | FILLED),
-        arrival_s=draw(st.none() | st.floats(0, 1e9).map(lambda x: x + 0.0)),
+        at_s=draw(st.none() | st.floats(0, 1e9).map(lambda x: x + 0.0)),
         tags=tuple(draw(st.lists(FILLED, max_size=2))),
         extra_body=draw(st.dictionaries(st.sampled_from(["temperature", "stop", "vendor"]), TEXT, max_size=2)),
     )
@@ -62,12 +62,12 @@ def test_round_trip(workload: Workload) -> None:
 def test_canonical_line() -> None:
     """A line has the keys in one order, readable Chinese, and nothing that is empty, and the hash is of these bytes."""
     prompt = Prompt(
-        "a", "triage", ({"content": "头痛", "role": "user"},), None, 16, "B", "choice", arrival_s=0.5, tags=("zh",)
+        "a", "triage", ({"content": "头痛", "role": "user"},), None, 16, "B", "choice", at_s=0.5, tags=("zh",)
     )
 
     assert list(to_jsonl([prompt])) == [
         '{"id": "a", "scenario": "triage", "messages": [{"role": "user", "content": "头痛"}], '
-        '"max_output_tokens": 16, "reference": "B", "scorer": "choice", "arrival_s": 0.5, "tags": ["zh"]}'
+        '"max_output_tokens": 16, "reference": "B", "scorer": "choice", "at_s": 0.5, "tags": ["zh"]}'
     ]
     assert list(to_jsonl(simple("a").prompts)) == ['{"id": "a", "prompt": "hi"}']
     # printf '{"id": "a", "prompt": "hi"}\n' | sha256sum
@@ -107,10 +107,10 @@ def test_defaults() -> None:
         ('{"prompt": "a", "max_output_tokens": -1}', "max_output_tokens:"),
         ('{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens:"),
         ('{"prompt": "a", "max_output_tokens": true}', "max_output_tokens:"),
-        ('{"prompt": "a", "arrival_s": -0.1}', "arrival_s:"),
-        ('{"prompt": "a", "arrival_s": Infinity}', "arrival_s:"),
-        ('{"prompt": "a", "arrival_s": "soon"}', "arrival_s:"),
-        ('{"prompt": "a", "arrival_s": 1' + "0" * 400 + "}", "arrival_s:"),
+        ('{"prompt": "a", "at_s": -0.1}', "at_s:"),
+        ('{"prompt": "a", "at_s": Infinity}', "at_s:"),
+        ('{"prompt": "a", "at_s": "soon"}', "at_s:"),
+        ('{"prompt": "a", "at_s": 1' + "0" * 400 + "}", "at_s:"),
         ('{"prompt": "a", "tags": "en"}', "tags:"),
         ('{"id": "first", "prompt": "a"}', "id: 'first' is used before, on line 1"),
     ],
@@ -164,6 +164,6 @@ def test_take_keeps_ids_distinct() -> None:
 
 def test_take_forgets_arrivals_of_copies() -> None:
     """A copy of a traced prompt has no arrival time."""
-    workload = parse_workload(json.dumps({"prompt": "hi", "arrival_s": 3}), where="trace")
+    workload = parse_workload(json.dumps({"prompt": "hi", "at_s": 3}), where="trace")
 
-    assert [p.arrival_s for p in take(workload, 2).prompts] == [3.0, None]
+    assert [p.at_s for p in take(workload, 2).prompts] == [3.0, None]
