@@ -10,7 +10,7 @@ import hashlib
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,9 @@ class PointPlan:
     open_loop: OpenLoop | None = None
 
     def salt(self, use: str = "measured", copy: int = 0) -> str:
-        """Keys the server's prefix cache: what another use, a copy or an earlier attempt sent is not reused."""
+        """Keys the server's prefix cache: what another use, a copy or an earlier attempt sent is not reused; but a
+        trace's repeats of a text are."""
+        copy = 0 if self.open_loop is not None and self.open_loop.times_s else copy
         parts = (self.run_id, self.point_id, use, str(copy), str(self.attempt))
         return hashlib.sha256("/".join(parts).encode()).hexdigest()[:SALT_CHARS]
 
@@ -244,29 +246,30 @@ def replayed(spec: SweepSpec, workload: Workload) -> tuple[SweepSpec, Workload, 
     asked = spec.arrivals
     if not asked.replay:
         return spec, workload, ()
-    if lacking := next((one.prompt_id for one in workload.prompts if one.arrival_s is None), None):
+    prompts = workload.prompts
+    if lacking := next((one.prompt_id for one in prompts if one.at_s is None), None):
         raise InputError(
             "the request set has no times to replay",
             where="--replay",
-            given=f"no arrival_s in the request {lacking!r}",
-            expected="a trace: benchsuite workload import, or arrival_s (seconds) in each request",
-            hint="--requests no larger than the trace" if workload.prompts[0].arrival_s is not None else None,
+            given=f"no at_s in the request {lacking!r}",
+            expected="a trace, or at_s (seconds from its beginning) in each request",
+            hint="send it at a --rate" if prompts[0].at_s is None else "--requests no larger than the trace",
         )
+    at_s = np.array([one.at_s for one in prompts], np.float64)
+    order = np.argsort(at_s, kind="stable")
     end_s = math.inf if asked.to_s is None else asked.to_s
-    prompts = sorted(
-        (one for one in workload.prompts if asked.from_s <= (one.arrival_s or 0.0) < end_s),
-        key=lambda one: one.arrival_s or 0.0,
-    )
-    if not prompts:
+    order = order[(asked.from_s <= at_s[order]) & (at_s[order] < end_s)]
+    if not len(order):
         raise InputError(
             "the replay has no requests",
             where="--from-s, --to-s",
             given=f"{asked.from_s:g} to {end_s:g} s",
-            expected=f"a part of the trace, which ends at {max(one.arrival_s or 0.0 for one in workload.prompts):g} s",
+            expected=f"a part of the trace, which ends at {at_s.max():g} s",
         )
-    times_s = tuple((one.arrival_s or 0.0) - asked.from_s for one in prompts)
-    if len(prompts) < len(workload.prompts):
-        workload = make_workload(workload.name, prompts, workload.reading)
+    times_s = tuple((at_s[order] - asked.from_s).tolist())
+    if not np.array_equal(order, np.arange(len(prompts))):
+        part = make_workload(workload.name, (prompts[i] for i in order.tolist()), workload.reading)
+        workload = replace(part, lengths=workload.lengths)
     own_rate = len(times_s) / trace_span_s(times_s)
     rates = spec.load.rate or tuple(own_rate * speed for speed in asked.speed or (1.0,))
     load = spec.load.model_copy(update={"rate": rates, "concurrency": ()})

@@ -657,7 +657,12 @@ def sweep(
     output: a new folder, or one with a run of the same spec: then only what it lacks is measured. None: a new one
     under results/. launched: a server that we started ourselves. on_begun: told the run folder once measuring starts.
     """
-    spec, workload, times_s = replayed(spec, workload)
+    asked = spec
+    spec, workload, times_s = replayed(asked, workload)
+
+    def made_by(ruler: TokensPerWord) -> Workload:
+        return replayed(asked, read_workload(spec.workload, spec.load.random_seed, ruler=ruler))[1]
+
     check_levels(spec, workload)
     check_descriptors(spec)
     tokenizer = read_tokenizer(spec.workload.tokenizer) if spec.workload.tokenizer else None
@@ -667,8 +672,7 @@ def sweep(
         facts = None if launched is None else launched.facts()
         by_words = (workload.lengths or {}).get("by") == "characters"
         if by_words and before is not None:  # as calibrated when the run began
-            ruler = TokensPerWord.of(before.workload.lengths or {})
-            workload, by_words = read_workload(spec.workload, spec.load.random_seed, ruler=ruler), False
+            workload, by_words = made_by(TokensPerWord.of(before.workload.lengths or {})), False
         manifest = new_manifest(spec, workload, facts, before, Anchor.now())
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
@@ -682,8 +686,7 @@ def sweep(
                 return SweepResult(before.run_id, folder.path, True, 0)
         with control_client(spec) as control:
             if by_words:
-                ruler = calibrate_words(spec, control, workload)
-                workload = read_workload(spec.workload, spec.load.random_seed, ruler=ruler)
+                workload = made_by(calibrate_words(spec, control, workload))
                 manifest.workload = workload_facts(workload, spec.sampling.system_prompt)
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)

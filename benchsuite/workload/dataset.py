@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.errors import WorkloadError
 from benchsuite.file_list import FileList
 
 _MOST_IN_MEMORY = 2**25  # bytes of a set, about; of a larger one one request at a time
@@ -119,35 +118,6 @@ def take(workload: Workload, n: int) -> Workload:
     first = (prompts[i] for i in range(min(n, len(prompts))))
     copies = (replace(p, prompt_id=f"{p.prompt_id}{mark}{k}", at_s=None) for k in rounds for p in prompts)
     return make_workload(workload.name, islice(chain(first, copies), n), workload.reading)
-
-
-def replayed(workload: Workload, *, from_s: float = 0.0, to_s: float | None = None, speed: float = 1.0) -> Workload:
-    """The requests of a trace from from_s until before to_s (None: its end), in the order of their times.
-
-    from_s, to_s: as the trace counts. Its times then count from from_s and are divided by speed; texts stay.
-    Raises WorkloadError where a request has no time, and where none is left.
-    """
-    if untimed := [prompt.prompt_id for prompt in workload.prompts if prompt.at_s is None]:
-        raise WorkloadError(
-            "the request set has no times to replay",
-            where="--replay",
-            given=f"{len(untimed)} of {len(workload.prompts)} requests without at_s, such as {untimed[0]!r}",
-            expected="a trace, or at_s in every row: seconds from the trace's beginning",
-            hint="send it at a rate: --rate; or fewer --requests, as a trace that ends does not start again",
-        )
-    times = np.array([prompt.at_s for prompt in workload.prompts], np.float64)
-    order = np.argsort(times, kind="stable")
-    first, last = np.searchsorted(times[order], [from_s, np.inf if to_s is None else to_s])
-    kept = (workload.prompts[i] for i in order[first:last].tolist())
-    cut = make_workload(
-        workload.name, (replace(p, at_s=((p.at_s or 0.0) - from_s) / speed) for p in kept), workload.reading
-    )
-    if not cut.prompts:
-        raise WorkloadError(
-            "no request of the trace is left", where="--from-s, --to-s", expected=f"a part of the trace, whose last "
-            f"request is at {times.max():g} s", given=f"{from_s:g} s to {'the end' if to_s is None else f'{to_s:g} s'}",
-        )  # fmt: skip
-    return replace(cut, lengths=workload.lengths)
 
 
 def copy_numbers(prompts: Sequence[Prompt]) -> list[int]:

@@ -118,7 +118,7 @@ def test_latency_counts_from_the_schedule_while_the_server_stands(tmp_path: Path
     asked_s[3] = 0.9
     with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.05, itl_s=0.05, slots=1))) as server:
         made = [
-            Prompt(f"p{i}", "x", ({"role": "user", "content": f"q{i}"},), None, 18 if s > 0.1 else 1, arrival_s=i / 10)
+            Prompt(f"p{i}", "x", ({"role": "user", "content": f"q{i}"},), None, 18 if s > 0.1 else 1, at_s=i / 10)
             for i, s in enumerate(asked_s)
         ]
         asked = spec(server.base_url, [], replay=True, max_in_flight=1, arrival="poisson")
@@ -136,7 +136,7 @@ def test_latency_counts_from_the_schedule_while_the_server_stands(tmp_path: Path
 
 def test_a_trace_is_replayed_at_its_times(fast: str, tmp_path: Path) -> None:
     """From and to cut it, speed scales it, its order is its own, and resolved rates are in the spec."""
-    made = [Prompt(f"p{i}", "x", ({"role": "user", "content": f"q{i}"},), None, 1, arrival_s=t)
+    made = [Prompt(f"p{i}", "x", ({"role": "user", "content": f"q{i}"},), None, 1, at_s=t)
             for i, t in enumerate((0.0, 1.0, 1.5, 3.0, 4.0, 9.0))]  # fmt: skip
     asked = spec(fast, [], replay=True, from_s=1.0, to_s=5.0, speed=[10.0], arrival="poisson")
     result, found = run(asked, make_workload("trace", made), tmp_path / "run")
@@ -157,7 +157,7 @@ def test_a_trace_is_replayed_at_its_times(fast: str, tmp_path: Path) -> None:
 def test_what_cannot_be_replayed(arrivals: dict[str, Any], named: str) -> None:
     """A set without times, and a part without requests, are refused with what was given."""
     times_s = [1.0, 1.0, 1.0] if arrivals else [1.0, None, None]
-    made = [Prompt(f"p{i}", "x", ({"role": "user", "content": "q"},), None, 1, arrival_s=t)
+    made = [Prompt(f"p{i}", "x", ({"role": "user", "content": "q"},), None, 1, at_s=t)
             for i, t in enumerate(times_s)]  # fmt: skip
     asked = spec("http://127.0.0.1:1", [], replay=True, arrival="poisson", **arrivals)
     with pytest.raises(InputError) as found:

@@ -91,6 +91,27 @@ def test_words_are_calibrated_and_the_error_is_told(tmp_path: Path) -> None:
         assert read_run(tmp_path / "run").manifest.workload.content_hash == found.manifest.workload.content_hash
 
 
+def test_a_trace_is_calibrated_too(tmp_path: Path) -> None:
+    """A part of a trace that is replayed has the lengths of the trace by the server's count, and blocks that share."""
+    source = str(Path(__file__).parents[1] / "fixtures" / "traces" / "mooncake.jsonl")
+    with Counting() as fake:
+        asked = spec_of(fake.base_url, [1], workload={"source": source}).model_dump(exclude={"load": {"concurrency"}})
+        asked |= {"arrivals": {"replay": True, "from_s": 0.2, "speed": [20.0]}}
+        found = swept(SweepSpec.model_validate(asked), tmp_path / "run")
+    facts = found.manifest.workload.lengths
+    assert facts is not None
+    assert facts["by"] == "usage"
+    (point,) = found.manifest.points
+    ids, tokens = (column(found, name, point.point_id) for name in ("prompt_id", "input_tokens"))
+    counted = {prompt_id: n - facts["overhead_tokens"] for prompt_id, n in zip(ids, tokens, strict=True)}
+    assert counted == {"line-2": pytest.approx(1536, rel=0.02), "line-3": pytest.approx(1700, rel=0.02),
+                       "line-4": pytest.approx(90, rel=0.1)}  # fmt: skip
+    assert 0 < point.tokens["length_error_max_ratio"] < 0.1
+    sent = [str(request.json["messages"][0]["content"]) for request in fake.asked if request.json][-3:]
+    _, second, third = sorted(sent, key=len)
+    assert third.startswith(f"{second} ")
+
+
 def test_a_server_that_does_not_count(tmp_path: Path) -> None:
     """Without usage and tokenizer the lengths are by characters, and said to be unknown."""
     view = Watcher()

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from benchsuite.errors import WorkloadError
+from benchsuite.errors import InputError, WorkloadError
 from benchsuite.input_files import read_tokenizer, read_workload
+from benchsuite.load.schedule import replayed
 from benchsuite.request_spec import WorkloadSpec
-from benchsuite.workload.dataset import Workload, make_workload, replayed, to_jsonl
+from benchsuite.spec import SweepSpec
+from benchsuite.workload.dataset import Workload, make_workload, to_jsonl
 from benchsuite.workload.formats import parse_workload
 from benchsuite.workload.random_set import TokensPerWord
 from benchsuite.workload.traces import TraceTexts
@@ -120,21 +122,27 @@ def test_the_size_of_blocks():
     assert made.prompts[0].input_tokens == 60
 
 
+def replay(workload: Workload, **keys: Any) -> tuple[Workload, tuple[float, ...]]:
+    """The part that is sent, and its times."""
+    tree = {"server": {"base_url": "http://h"}, "arrivals": {"replay": True} | keys}
+    return replayed(SweepSpec.model_validate(tree), workload)[1:]
+
+
 def test_replayed():
-    """A part of the trace in the order of its times, which begin anew and run faster; texts and lengths stay."""
+    """A part of the trace in the order of its times, which begin anew; texts, lengths and what counted them stay."""
     whole = trace("mooncake.jsonl")
-    assert replayed(whole).content_hash == whole.content_hash
-    part = replayed(whole, from_s=0.2, to_s=3.052, speed=2)
-    assert [(p.prompt_id, p.at_s) for p in part.prompts] == [("line-2", pytest.approx(0.025)),
-                                                             ("line-3", pytest.approx(0.025))]  # fmt: skip
+    assert replay(whole) == (whole, (0, 0.25, 0.25, 3.052))
+    part, times_s = replay(whole, from_s=0.2, to_s=3.052)
+    assert part.prompts == whole.prompts[1:3]
+    assert times_s == pytest.approx((0.05, 0.05))
     assert part.lengths == whole.lengths
-    assert part.prompts[0].prompt == whole.prompts[1].prompt
-    backwards = make_workload("set", whole.prompts[::-1])
-    assert [p.prompt_id for p in replayed(backwards).prompts] == ["line-1", "line-3", "line-2", "line-4"]
-    with pytest.raises(WorkloadError, match=r"3\.052 s"):
-        replayed(whole, from_s=4)
-    with pytest.raises(WorkloadError, match="2 of 2 requests without at_s, such as 's0'"):
-        replayed(trace("sharegpt.json"))
+    backwards, times_s = replay(make_workload("set", whole.prompts[::-1]))
+    assert [p.prompt_id for p in backwards.prompts] == ["line-1", "line-3", "line-2", "line-4"]
+    assert times_s == (0, 0.25, 0.25, 3.052)
+    with pytest.raises(InputError, match=r"3\.052 s"):
+        replay(whole, from_s=4.0)
+    with pytest.raises(InputError, match="no at_s in the request 's0'"):
+        replay(trace("sharegpt.json"))
 
 
 def test_imported_by_the_verb(cli, tmp_path):
