@@ -71,6 +71,8 @@ TABLE = {
                            "--first-token-timeout-s"),
     "idle_s": Limit(300, "seconds", "silence in a response", _LATE, "--idle-timeout-s"),
     "request_s": Limit(1800, "seconds", "a request", _LATE, "--request-timeout-s"),
+    "doctor_s": Limit(30, "seconds", "the first token, and silence, of a request of `doctor`; twice that for all of it",
+                      "the check fails", "--first-token-timeout-s"),
     "silent_end_s": Limit(5, "seconds", "silence after a finish_reason", "the stream has ended (`silent_end`)"),
     "recovery_s": Limit(60, "seconds", "a server that is down, between points", "the sweep ends",
                         "--server-recovery-timeout-s"),

@@ -421,7 +421,8 @@ WARNINGS: dict[str, WarningType] = {
         "{missing} of {planned} points were not measured to their end, or are invalid, and are not judged: {points}",
         "resume the sweep: the optimum may be among them"),
     "damaged_files": WarningType(
-        "warning", "a file of the run folder is damaged: the rest of a journal is lost, other files come from parts",
+        "warning", "a file of the run folder is damaged: the rest of a journal is lost, other files come from parts, "
+        "impossible samples are left out",
         "{files}", "measure the incomplete points again; no figure includes samples after the damage"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factory import request_row
+from factory import run_folder as run_folder_of
 
 from benchsuite.errors import InputError, PointsError, StoreError
 from benchsuite.limits import most
@@ -25,8 +26,18 @@ from benchsuite.load.matrix import MATRIX, read_plan
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord
 from benchsuite.spec import parse_spec
 from benchsuite.store import files, journal, run_folder
-from benchsuite.store.files import MANIFEST, SCHEMA, at_schema, parquet_tables, write_json, write_output, write_parquet
-from benchsuite.store.journal import Journal, read_journal, wait_for_writers
+from benchsuite.store.files import (
+    GPU,
+    MANIFEST,
+    SAMPLE_SCHEMAS,
+    SCHEMA,
+    at_schema,
+    parquet_tables,
+    write_json,
+    write_output,
+    write_parquet,
+)
+from benchsuite.store.journal import Journal, SampleLog, read_journal, wait_for_writers
 from benchsuite.store.run_folder import RunFolder, read_manifest, read_run, recover
 
 ROOT = Path(__file__).parents[1]
@@ -284,6 +295,41 @@ def test_foreign_rows_have_values_that_can_be(tmp_path, column, value):
     with pytest.raises(PointsError, match="the rows cannot be read") as refused:
         read_run(tmp_path)
     assert column in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "kept"),
+    [
+        *(("gpu", "power_w", value, None) for value in (float("nan"), float("inf"), -1e308, 1e308, -1.0, 9e14)),
+        ("gpu", "util_ratio", 5.0, None), ("gpu", "util_ratio", 1.0, 1.0), ("gpu", "memory_total_bytes", 2**62, None),
+        ("gpu", "n_processes", -1, None), ("gpu", "sm_clock_mhz", 2**31 - 1, None), ("gpu", "sm_clock_mhz", 1980, 1980),
+        ("gpu", "temperature_c", -20.0, -20.0), ("gpu", "temperature_c", -400.0, None), ("gpu", "energy_j", 9e15, None),
+        ("server", "running", float("nan"), None), ("server", "kv_cache_ratio", -0.5, None),
+        ("server", "generated_tokens", 1e15, None), ("server", "generated_tokens", 1e14, 1e14),
+    ],
+)  # fmt: skip
+def test_samples_that_nothing_measures_are_left_out(tmp_path, table, column, value, kept):
+    """Each by itself, and it is said; the other readings and the run's rows count as before."""
+    made = run_folder_of(tmp_path / "run", gpu=True, server=True, levels=(2,))
+    path, before = made / f"{table}.parquet", getattr(read_run(made), table)
+    wrong = before.to_pylist()
+    wrong[1][column] = value
+    pq.write_table(pa.Table.from_pylist(wrong, before.schema), path)
+    found = read_run(made)
+    wrong[1][column] = kept
+    assert getattr(found, table).to_pylist() == wrong
+    assert [f"1 of {column}" in words for words in found.damage] == [True] * (kept is None)
+
+
+def test_a_whole_number_beyond_its_column_is_not_kept(tmp_path):
+    """A driver's "not available" is the largest number: the sample is written without it."""
+    log = SampleLog(tmp_path / "gpu.s0.samples", GPU)
+    most = GpuSample(1.0, 1.0, "nvml", "u", memory_used_bytes=2**64 - 1, sm_clock_mhz=2**32 - 1, throttle_reasons=2**63)
+    log.append([most, most._replace(memory_used_bytes=2**40, sm_clock_mhz=1980, throttle_reasons=4)])
+    log.close()
+    rows = read_journal(tmp_path / "gpu.s0.samples", SAMPLE_SCHEMAS[GPU])
+    found = rows.select(["memory_used_bytes", "sm_clock_mhz", "throttle_reasons"]).to_pylist()
+    assert [list(row.values()) for row in found] == [[None] * 3, [2**40, 1980, 4]]
 
 
 @pytest.mark.parametrize("step", range(1, 15))

@@ -33,15 +33,16 @@ Examples:
     "base_url", "model", "profile", "endpoint", "api_key_env", "api_key_file", "header", "query", "path", "extra_body",
     "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty", "reasoning_effort",
     "chat_template_kwargs", "system_prompt", "insecure",
-    "concurrency", "workers", "gpu", "gpu_ids", "dcgm_url", "metrics_url",
+    "first_token_timeout_s", "concurrency", "workers", "gpu", "gpu_ids", "dcgm_url", "metrics_url",
 )  # fmt: skip
 @output_option("Where results will go.", default=Path("results"), show_default=True)
 @json_option
 def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int:
     """Check the machine, its GPUs and the server before a sweep: each line ok, warn or fail, with the remedy.
 
-    Takes the sweep's own specification and flags. Without a server only the machine is looked at; with one, it gets up
-    to three requests of 8 tokens. Exit codes: 0 nothing fails, 1 something does, 2 bad input.
+    Takes the sweep's own specification and flags. Without a server only the machine is looked at; with one, it gets
+    up to three requests of 8 tokens, and 30 s for a first token if nothing else is given. Exit codes: 0 nothing
+    fails, 1 something does, 2 bad input.
     """
     from benchsuite.analysis.gpu import THROTTLES
     from benchsuite.load.doctor import check_up

@@ -129,8 +129,12 @@ def main() -> None:
     os.umask(os.umask(0o022) | 0o002)
     remember_secrets(os.environ, *sys.argv[1:])
     for name in ("stdout", "stderr"):  # closed by the caller
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end
+        elif isinstance(getattr(stream, "buffer", None), io.RawIOBase):  # PYTHONUNBUFFERED: a write in part is no error
+            line = {"buffering": 1, "encoding": stream.encoding, "errors": stream.errors, "closefd": False}
+            setattr(sys, name, open(stream.fileno(), "w", **line))  # noqa: SIM115, PTH123
     outputs = [sys.stdout, sys.stderr]
     for stream in outputs:
         mask_stream(stream)

@@ -27,6 +27,7 @@ import pynvml
 
 from benchsuite.clock import ClockMark, now_ns, realtime_offset_ns, stamp_lags_ns
 from benchsuite.errors import BenchsuiteError, TelemetryError
+from benchsuite.limits import most
 from benchsuite.load.preflight import preflight
 from benchsuite.load.schedule import open_files_needed
 from benchsuite.load.server_probe import control_client, request_headers
@@ -331,8 +332,13 @@ def check_server(spec: SweepSpec) -> Iterator[Diagnostic]:
     if not reached:
         return
     message = {"role": "user", "content": "How long is a token on its way?"}
+    wait_s = spec.timeouts.first_token_s or float(most("doctor_s"))
+    waits = {"idle_s": min(spec.timeouts.idle_s, wait_s), "request_s": min(spec.timeouts.request_s, 2 * wait_s)}
     # the length is asked for exactly, so that it is seen whether the server keeps it
-    exact = spec.model_copy(update={"workload": spec.workload.model_copy(update={"fixed_length": True})})
+    exact = spec.model_copy(update={
+        "workload": spec.workload.model_copy(update={"fixed_length": True}),
+        "timeouts": spec.timeouts.model_copy(update=waits | {"first_token_s": wait_s}),
+    })  # fmt: skip
     try:
         with control_client(exact) as control:
             probed = preflight(exact, control, (Prompt("doctor", None, (message,), None, _MOST_TOKENS),))

@@ -198,6 +198,8 @@ def _refusal(row: RequestRecord, endpoint: Endpoint, spec: SweepSpec, body: dict
     hint = "check --model and --profile; a request like those of the sweep must work once before it is measured"
     if _is_busy(row):
         hint = "the server is busy (other clients, or loading): wait, then measure without other clients"
+    if row.status == "timeout":
+        hint = "see what the server does meanwhile (its log, other clients), or wait longer: --first-token-timeout-s"
     if row.http_status in (401, 403):
         return server_probe.key_refused(spec, where, f"{row.status}: {row.error}")
     fields = {name: value for name, value in body.items() if name not in ("messages", "prompt", "inputs")}

@@ -191,6 +191,24 @@ def check_values(table: pa.Table) -> None:
             raise ValueError(f"the column {name[:80]!r} holds a number that nothing measures")
 
 
+_BELOW = {"_ratio": 1.01, "_w": 1e5, "_mhz": 1e5, "_c": 1e3}  # what a reading is, by its unit; others are below 1e15
+
+
+def without_impossible(samples: pa.Table) -> tuple[pa.Table, str]:
+    """Samples with null for what nothing measures: below 0, too large, no number; and how many those were, in words."""
+    wrong = []
+    for i, field in enumerate(samples.schema):
+        number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        if number and field.name not in ("at_s", "wall_s"):
+            below = next((below for unit, below in _BELOW.items() if field.name.endswith(unit)), 1e15)
+            values = pc.cast(samples[i], pa.float64(), safe=False)
+            right = pc.and_(pc.greater_equal(values, -300 if field.name.endswith("_c") else 0), pc.less(values, below))
+            if n := pc.sum(pc.invert(right)).as_py():
+                wrong.append(f"{n} of {field.name[:80]}")
+                samples = samples.set_column(i, field, pc.if_else(right, samples[i], pa.scalar(None, field.type)))
+    return samples, f"values that nothing measures are left out: {', '.join(wrong)}" if wrong else ""
+
+
 def open_regular(path: Path) -> IO[bytes]:
     """Open a file of a run folder to read. A link, a pipe, a device there is refused: it leads out of the folder.
 

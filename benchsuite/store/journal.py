@@ -167,6 +167,13 @@ def _gap_array(gaps: Sequence[Any]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), from_pandas=False), values)
 
 
+def _kept(value: Any, kind: pa.DataType) -> Any:
+    """A sample's value without our keys; None for a whole number beyond its column, a driver's "not available"."""
+    if isinstance(value, int) and pa.types.is_integer(kind) and value.bit_length() >= kind.bit_width:
+        return None
+    return masked(value) if isinstance(value, str) else value
+
+
 class SampleLog(_Stream):
     """The samples of a whole run, gpu or server, flushed at once as they come; safe to use from threads."""
 
@@ -180,7 +187,7 @@ class SampleLog(_Stream):
             return
         columns = zip(*samples, strict=True)
         arrays = [
-            pa.array([masked(v) if isinstance(v, str) else v for v in values], type=field.type, from_pandas=False)
+            pa.array([_kept(value, field.type) for value in values], type=field.type, from_pandas=False)
             for field, values in zip(self._schema, columns, strict=True)
         ]
         with self._lock:

@@ -29,12 +29,14 @@ from benchsuite.manifest import MOST_ATTEMPTS, RunManifest
 from benchsuite.records import SCHEMA_VERSION
 from benchsuite.redact import masked
 from benchsuite.store.files import (
+    GPU,
     MANIFEST,
     REPORT,
     REQUESTS,
     ROW_GROUP,
     SAMPLE_SCHEMAS,
     SCHEMA,
+    SERVER,
     SUMMARY,
     TEMPORARY,
     at_schema,
@@ -46,6 +48,7 @@ from benchsuite.store.files import (
     open_regular,
     parquet_tables,
     sync,
+    without_impossible,
     write_json,
     write_parquet,
 )
@@ -351,10 +354,14 @@ def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
         tables: list[pa.Table] = []
         manifest, damage, _ = _checked(path, left_out, tables.append)
         with _unreadable(path):
-            gpu, server = (read_samples(path, name, damage) for name in SAMPLES)
-        torn = [file.name for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
-        words = (*damage.values(), *(f"{name} was moved aside, damaged" for name in torn))
-        return Run(path, manifest, at_schema(SCHEMA, tables), gpu, server, words)
+            samples = {name: read_samples(path, name, damage) for name in SAMPLES}
+            torn = [file.name for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
+            words = [*damage.values(), *(f"{name} was moved aside, damaged" for name in torn)]
+            for name, table in samples.items():
+                if table is not None:
+                    samples[name], wrong = without_impossible(table)
+                    words += [f"{SAMPLES[name]}: {wrong}"] if wrong else []
+        return Run(path, manifest, at_schema(SCHEMA, tables), samples[GPU], samples[SERVER], tuple(words))
 
     return _at_a_moment(path, read)
 
@@ -485,7 +492,7 @@ def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -
     for whole in tables:  # a crash may leave logs whose samples are in the file already; no moment is sampled twice
         logs = [log.filter(pc.invert(pc.is_in(log["at_s"], value_set=whole["at_s"].combine_chunks()))) for log in logs]
     for table in (*tables, *logs):
-        check_values(table)
+        check_values(table.select(["at_s", "wall_s"]))
     return at_schema(schema, [*tables, *logs]) if tables or logs else None
 
 

@@ -16,12 +16,14 @@ import pytest
 from command_line import CommandLine
 
 from benchsuite.clock import realtime_offset_ns, stamp_lags_ns
+from benchsuite.limits import TABLE
 from benchsuite.load import doctor as machine
 from benchsuite.load.doctor import Diagnostic, check_latency, check_port
 from benchsuite.records import GpuSample
 from benchsuite.simulator.config import ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.spec import LoadSpec
+from tests.security.hostile_servers import serving, whole
 
 sys.path.append(str(Path(__file__).parents[1] / "telemetry"))
 from fake_nvml import FakeNvml, compiler
@@ -105,6 +107,37 @@ def test_nothing_answers():
     assert reachable["status"] == "fail"
     assert reachable["detail"].startswith(f"{url}: ")
     assert "--base-url" in reachable["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("silent", "flags", "detail"),
+    [
+        ("POST", (), " for 1 s"),
+        ("POST", ("--first-token-timeout-s", "0.5"), " for 0.5 s"),
+        ("POST a byte", (), " for 1 s"),
+        ("GET", (), "the server cannot be reached: ReadTimeout"),
+    ],
+)
+def test_a_server_that_is_silent(monkeypatch, tmp_path: Path, silent: str, flags: tuple[str, ...], detail: str):
+    """It takes the request and never answers, or no more than headers: a failure that says how long was waited."""
+    monkeypatch.setitem(TABLE, "doctor_s", TABLE["doctor_s"]._replace(most=1))
+    over = threading.Event()
+
+    def handle(sock: socket.socket, request: bytes) -> None:
+        if not request.startswith(silent[:4].encode()):
+            sock.sendall(whole({"data": [{"id": "m"}]}))
+        else:
+            if silent == "POST a byte":
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n:")
+            over.wait()
+
+    with serving(handle) as url:
+        (tmp_path / "sweep.toml").write_text(f'[server]\nbase_url = "{url}"\n[timeouts]\nconnect_s = 0.5\n')
+        code, found = doctor(str(tmp_path / "sweep.toml"), "--profile", "openai", "--gpu", "off", *flags)
+        over.set()
+    assert code == 1
+    assert detail in found["server requests"]["detail"]
+    assert ("--first-token-timeout-s" in found["server requests"]["remedy"]) == silent.startswith("POST")
 
 
 def test_a_model_that_is_not_there(simulated):

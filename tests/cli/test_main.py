@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -178,3 +179,17 @@ def test_outputs_that_take_nothing(words, tmp_path):
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in ended.stderr
     assert ("No space left" in ended.stderr) == ("full" in words)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_a_part(unbuffered, tmp_path):
+    """A disk that fills up on the way is an error too, also where Python buffers no output."""
+    with (tmp_path / "out").open("wb") as output:
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchsuite", "schema"], stdout=output, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert "File too large" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -132,6 +133,42 @@ def test_a_signal_while_the_server_says_nothing(answered: int, signals: tuple[in
             time.sleep(0.2 if len(signals) > 1 else 0)
         ends(process, children)
         over.set()
+
+
+def test_the_second_ctrl_c_names_the_command_that_goes_on(tmp_path: Path, monkeypatch) -> None:
+    """The first says that a second stops at once, the second how to go on; that command has all that is given again."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    asked, over = threading.Semaphore(0), threading.Event()
+    count = iter(range(10**9))
+
+    def handle(sock, request):
+        if request.startswith(b"GET"):
+            sock.sendall(whole({"data": [{"id": "simulator"}]}))
+        elif next(count) < 4:  # the preflight and the warm-up
+            sock.sendall(whole(b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
+                               b"data: [DONE]\n\n", kind=b"text/event-stream"))  # fmt: skip
+        else:
+            asked.release()
+            over.wait(LIMIT_S)
+
+    def line_with(words: bytes) -> str:
+        assert process.stderr is not None
+        return next(line for line in process.stderr if words in line).decode()
+
+    with serving(handle) as server:
+        process = started(server, tmp_path / "run", "", "--json")
+        assert asked.acquire(timeout=LIMIT_S)
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        assert "Ctrl-C again" in line_with(b"finishing")
+        os.killpg(process.pid, signal.SIGINT)
+        last = line_with(b"stopping now")
+        ends(process, children)
+        over.set()
+    assert process.returncode == 1  # no level is complete
+    assert shlex.split(last.split("go on with: ")[1]) == [
+        "benchsuite", "sweep", "--resume", str(tmp_path / "run"), "--base-url", server
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("signals", [SIGNALS["Ctrl-C twice"], pytest.param(SIGNALS["SIGTERM"], marks=pytest.mark.slow)])
