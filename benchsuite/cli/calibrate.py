@@ -49,7 +49,7 @@ Examples:
 @click.option("--tok-s", type=CommaList(least=1), default="20,50,100", show_default=True, help="Tokens/s of a stream.")
 @click.option("--driver", type=click.Choice([*DRIVERS, "all"]), default="wire", show_default=True, help="The client.")
 @click.option(
-    "--synchronized", "together", is_flag=True, help="All streams step at the same instants, as batch engines send."
+    "--synchronized", "together", is_flag=True, help="All streams send at the same time, as batch engines do."
 )
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Measuring processes.")
 @click.option(
@@ -58,15 +58,15 @@ Examples:
     default=True,
     help="Receive times from the kernel.  [default: yes]",
 )
-@click.option("--ceiling/--no-ceiling", default=True, help="Also the most chunks/s.  [default: yes]")
+@click.option("--ceiling/--no-ceiling", default=True, help="Also measure the maximum of chunks/s.  [default: yes]")
 @click.option("--seconds", type=SECONDS, default=4.0, show_default=True, help="Length of each point.")
 @json_option
 @long_running()
 def command(concurrency: list[int], tok_s: list[int], driver: str, ceiling: bool, as_json: bool, **common: Any) -> None:
-    """Run the measuring client against a server that knows its own send times, and compare.
+    """Measure the error of the measuring client against a server that records its send times.
 
-    Prints the added error of TTFT, of the gaps between chunks and of the send instant, CPU per chunk and loop lag, and
-    keeps the result for the manifests of the runs that this machine makes.
+    Prints the added error of TTFT, of the gaps between chunks and of the send time, CPU per chunk and loop lag, and
+    keeps the result for the manifests of runs on this machine.
     """
     from benchsuite.load.calibrate import Setting, run_setting
     from benchsuite.telemetry.host import keep_calibration

@@ -38,11 +38,11 @@ Examples:
 @click.option("--strict", is_flag=True, help="Exit with code 4 when anything is found.")
 @json_option
 def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool], strict: bool, as_json: bool) -> int:
-    """Name what forbids, or limits, trust in measured levels: one list of findings, each with its remedy.
+    """List every warning on measured levels, each with its effect and its remedy.
 
     --json prints a list of {model, concurrency, code, severity, finding, effect, remedy}; with a further table an
     object with the lists `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes:
-    0 checked, whatever was found; 2 bad input; with --strict 4 if something was.
+    0 checked, whatever was found; 2 bad input; with --strict 4 if anything was found.
     """
     from benchsuite.api import decide
     from benchsuite.errors import PointsError

@@ -84,7 +84,7 @@ Examples:
 @click.option("--reserved-ratio", type=Number(), help="Mix: share of the useful hours on reserved GPUs.")
 @PRICE_FILE
 @as_of_option
-@click.option("--sensitivity", "vary", is_flag=True, help="How much each input moves the cost, alone and together.")
+@click.option("--sensitivity", "vary", is_flag=True, help="How much each input changes the cost, alone and together.")
 @gathered(
     "draws",
     click.option(
@@ -104,7 +104,7 @@ Examples:
 def command(
     list_presets: bool, vary: bool, draws: dict[str, Any], as_json: bool, as_of: str | None, **flags: Any
 ) -> None:
-    """What an hour costs and what it is made of.
+    """The cost of a GPU-hour and its parts.
 
     Give --purchase-price, --years, --power-kw and --electricity-per-kwh for an owned GPU, or --preset, or
     --usd-per-hour.

@@ -32,7 +32,7 @@ Examples:
 @figure_options
 @json_option
 def command(asked: dict[str, Any], price: dict[str, Any], figures: dict[str, Any], as_json: bool) -> int:
-    """Decide again, from what is already measured: another SLO, another price, no server needed.
+    """Judge a measured run again with another SLO or price; no server is needed.
 
     Exit codes: 0 the level that is named is proven to meet the SLO (of several runs: one is), 6 that is undecided, 3 no
     level meets it, 2 bad input.
@@ -146,7 +146,7 @@ or a line per model and item: model, item, score from 0 to 1.
 def frontier(
     asked: dict[str, Any], price: dict[str, Any], scores: Path, seed: int, svg: Path | None, as_json: bool
 ) -> int:
-    """Who is dominated, by whom, and how sure that is: cost at each model's optimum against its score."""
+    """Compare models by cost at their optimum and score: which ones are dominated, and how certain that is."""
     from benchsuite.api import decide, price_override
     from benchsuite.report.charts_special import frontier_chart
     from benchsuite.report.compare_models import place_models, require_price

@@ -40,9 +40,9 @@ Examples:
 def command(spec: Path | None, output: Path, as_json: bool, **flags: Any) -> int:
     """Check the machine, its GPUs and the server before a sweep: each line ok, warn or fail, with the remedy.
 
-    Takes the sweep's own specification and flags. Without a server only the machine is looked at; with one, it gets
-    up to three requests of 8 tokens, and 30 s for a first token if nothing else is given. Exit codes: 0 nothing
-    fails, 1 something does, 2 bad input.
+    Takes the sweep's own specification and flags. Without a server only the machine is checked; a server gets up to
+    three requests of 8 tokens, with 30 s for a first token unless given. Exit codes: 0 no check fails, 1 one does, 2
+    bad input.
     """
     from benchsuite.analysis.gpu import THROTTLES
     from benchsuite.load.doctor import check_up

@@ -104,11 +104,11 @@ Examples:
 @goodput_option
 @click.option("--baseline", type=PATH, help="The run folder to compare with.")
 @click.option("--history", type=PATH, help="Folder of earlier runs, for the spread between sessions.")
+@click.option("--anchor", type=PATH, help="A fixed run with the same margins, so that small losses do not add up.")
 @click.option(
-    "--anchor", type=PATH, help="A run that stays: margins hold against it too, so that losses do not add up."
-)
-@click.option(
-    "--refresh", is_flag=True, help="For the main branch: a RUN that passes joins --history; the first is --anchor."
+    "--refresh",
+    is_flag=True,
+    help="For the main branch: a RUN that passes is copied into --history; the first becomes --anchor.",
 )
 @click.option("--plan", "planning", is_flag=True, help="Only print how many repeats would decide every margin.")
 @click.option(
@@ -131,13 +131,12 @@ def command(
     levels: list[int],
     reporting: dict[str, Any],
 ) -> int:
-    """Hold the run folder RUN against its SLO, or against a BASELINE run or a HISTORY of runs with margins.
+    """Compare the run folder RUN with its SLO, or with margins to a BASELINE run or a HISTORY of runs.
 
-    Three results: pass (proven), fail (proven), inconclusive (neither: repeat; the message says how often). A baseline
-    of another machine, driver, model, workload or set of levels is refused, and such a run of the history left out.
-    --refresh copies what passes into --history; what failed never joins it, what is undecided only while it has fewer
-    than 8 runs. Nothing but a person changes --anchor.
-    Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
+    Three results: pass (proven), fail (proven), inconclusive (neither; the message says how many repeats would decide).
+    A baseline of another machine, driver, model, workload or set of levels is refused; such a run of the history is
+    left out. --refresh copies RUN into --history if it passes, never if it fails, and if it is undecided only while
+    there are fewer than 8 runs. No command changes --anchor. Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
     from benchsuite.report.comparison import parse_regressions, plan_repeats
@@ -224,9 +223,9 @@ def ab(arms: tuple[Path, ...], quiet: bool, reporting: dict[str, Any], **flags: 
     """Measure two servers in turn, in balanced order with the same requests, until their difference is decided.
 
     ARMS are two sweep.toml (or one for both, with two --base-url or two --serve), or two run folders of such a session,
-    which are judged again. Servers that are started here are started anew for each of their rounds: then the
-    restart is what is repeated. With --slo B is also held to its limits. Exit codes as for `gate`: 0 B is not slower,
-    5 it is, 6 undecided; 2 bad input, 1 measuring failed.
+    which are judged again. With --serve each server is restarted for each of its rounds, and the restart is the unit
+    that is repeated. With --slo B must also meet its limits. Exit codes as for `gate`: 0 B is not slower, 5 it is, 6
+    undecided; 2 bad input, 1 measuring failed.
     """
     from benchsuite import api
     from benchsuite.manifest import ARM_GROUPS

@@ -42,7 +42,7 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> int:
-    """Make a run folder of result FILES of another TOOL, and decide by our definitions.
+    """Make a run folder from result FILES of another TOOL, and decide with the definitions of benchsuite.
 
     Files of one level each (or GuideLLM's, of several) become the levels of one run; several of the same level are
     its repeats. What a file lacks stays empty. vllm bench needs --save-result --save-detailed. Exit codes: 0 the SLO

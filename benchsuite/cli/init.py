@@ -34,10 +34,10 @@ Examples:
 @output_option("The file.", default=Path("sweep.toml"), show_default=True)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(base_url: str | None, output: Path, force: bool) -> int:
-    """Write a sweep.toml for the server that answers: its model, levels that it can take, every key with its default.
+    """Write a sweep.toml for a running server: its model, suitable levels, every key with its default.
 
-    Looks at --base-url, or at the ports of this machine where servers listen by default; asks nothing that costs
-    tokens. Without a server it is a template.
+    Asks the server at --base-url, or tries the usual ports of this machine; sends nothing that costs tokens. Without a
+    server it writes a template.
     """
     from benchsuite.cli.spec_file import spec_toml
     from benchsuite.errors import InputError

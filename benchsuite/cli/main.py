@@ -82,7 +82,7 @@ Examples:
 
 \b
 Exit codes:
-    0  done, and the SLO is met where one was judged
+    0  done; if an SLO was judged, it is met
     1  the run failed
     2  bad input
     3  measured, but no level meets the SLO
@@ -93,7 +93,7 @@ Exit codes:
 
 \b
 Environment:
-  OPENAI_BASE_URL      the server, where neither --base-url nor a file names one
+  OPENAI_BASE_URL      the server, if neither --base-url nor a file names one
   OPENAI_API_KEY       the server's API key (--api-key-env names another)
   FALLBACK_API_KEY     the key of a fallback API
   BENCHSUITE_*_PYTHON  where `serve vllm` and others find their engine

@@ -45,9 +45,9 @@ matrix.csv, matrix.md and matrix.json.
 @json_option
 @long_running()
 def command(file: Path, output: Path | None, dry_run: bool, columns: str | None, quiet: bool, as_json: bool) -> int:
-    """Start a server under each setting, sweep it, stop it; one table out, and the cheapest setting that meets the SLO.
+    """Start, sweep and stop a server under each setting; name the cheapest setting that meets the SLO.
 
-    Exit codes: 0 the setting that is named is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
+    Exit codes: 0 the named setting is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
     input, 1 stopped, or nothing was measured.
     """
     from benchsuite.api import matrix, read_matrix

@@ -62,7 +62,7 @@ def command(
     runs: tuple[Path, ...], show_sample: bool, list_apis: bool, as_of: str | None, as_json: bool,
     price: dict[str, Any], **flags: Any,
 ) -> int:  # fmt: skip
-    """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; what it hangs on, and how sure."""
+    """Replicas, GPUs and $ a month for a demand: rent, buy, an API or both; with sensitivity and certainty."""
     from benchsuite.api import plan, price_book
     from benchsuite.cli.cost import print_prices
     from benchsuite.economics.prices import bundled

@@ -67,8 +67,8 @@ def command(
 ) -> int:
     """Write report.html into the run folder RUN; of several runs, or a table of levels, one page that compares them.
 
-    Another SLO or price judges again, as `decide` does, and the page says so; nothing in RUN changes then. Prints the
-    path of what was written. Other formats say the same to other programs and people.
+    With another SLO or price the run is judged again, as by `decide`; the page says so, and RUN does not change. Prints
+    the path of the file.
     """
     from benchsuite.api import decide, read_run
     from benchsuite.report.export import vllm_files

@@ -27,7 +27,7 @@ Examples:
 def command(folder: Path, as_json: bool) -> int:
     """List run folders, the newest first: model, server, date, SLO, decision.
 
-    Folders up to three levels below FOLDER (default: results) are looked at; nothing is judged again.
+    Searches up to three levels below FOLDER (default: results); nothing is judged again.
     """
     from benchsuite.errors import InputError
     from benchsuite.report.console import Console, say, table

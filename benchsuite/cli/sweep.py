@@ -163,7 +163,7 @@ Examples:
 )
 @click.argument("run", type=PATH)
 def recover(run: Path) -> int:
-    """Save every row that an interrupted sweep had written down, and say which points are whole.
+    """Recover every row that an interrupted sweep wrote, and list the complete points.
 
     Reading a run does this too, in memory; here the journals become requests.parquet. `sweep --resume` measures the
     rest.
