@@ -61,16 +61,15 @@ class Run:
         import numpy as np
         import pandas as pd
 
-        from benchsuite.analysis.requests import as_table, levels, per_request, rows_of
+        from benchsuite.analysis.requests import as_table, at_level, levels, per_request, rows_of
 
         frame: pd.DataFrame = self.stored.table.to_pandas()
         table = as_table(self.stored.table)
-        level = frame["concurrency"].to_numpy()
         derived = {name: np.full(len(frame), np.nan) for name in DERIVED if name != "whole"}
         for one in levels(table):
-            each = per_request(rows_of(table, one))
+            inside, each = at_level(table, one).to_numpy(), per_request(rows_of(table, one), one)
             for name, values in derived.items():
-                values[level == one.users] = each[name]
+                values[inside] = each.get(name, np.nan)
         done = {(point.point_id, point.attempt) for point in self.stored.manifest.complete_points}
         attempts = frame["attempt"].fillna(0).astype(int)
         whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
@@ -94,11 +93,14 @@ class Run:
         from benchsuite.store.files import SAMPLE_SCHEMAS
 
         frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
-        frame = frame.assign(point_id=None, concurrency=pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+        missing = pd.Series(pd.NA, index=frame.index, dtype="Int64")
+        frame = frame.assign(point_id=None, concurrency=missing, rate_per_s=missing.astype("Float64"))
         for point in self.stored.manifest.points:
             if point.started_s is not None and point.ended_s is not None:
                 inside = frame["at_s"].between(point.started_s, point.ended_s)
-                frame.loc[inside, ["point_id", "concurrency"]] = point.point_id, point.concurrency
+                values = (point.point_id, point.concurrency, point.rate_per_s)
+                for name, value in zip(("point_id", "concurrency", "rate_per_s"), values, strict=True):
+                    frame.loc[inside, name] = value
         return frame
 
 

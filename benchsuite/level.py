@@ -49,6 +49,16 @@ class Level:
             return f"{self} req/s"
         return f"{self} user{'s' * (self.number > 1)}"
 
+    @property
+    def at(self) -> str:
+        """Behind a preposition: 'concurrency 16', '2.5 req/s'."""
+        return self.words if self.kind == "rate" else f"concurrency {self}"
+
+    @property
+    def label(self) -> str:
+        """Where the kind is not clear from the context: '16', '2.5 req/s'."""
+        return self.words if self.kind == "rate" else str(self)
+
     def point_id(self, repeat: int) -> str:
         """'c0016-r0', 'q2.5-r0': the name of the level's point in this repeat."""
         return f"c{self.number:04.0f}-r{repeat}" if self.kind == "concurrency" else f"q{self}-r{repeat}"

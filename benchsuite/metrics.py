@@ -26,11 +26,11 @@ class Metric:
     """key: the column's name in CSV, JSON and frames, with its unit. label: in the head of a table.
 
     word, aliases: how --slo and --max-regression name it; None: neither takes it. better: None where neither way is.
-    ratio: addends above the line and what is below it, names of analysis.requests.LevelRows.sums.
-    each: of analysis.requests.Rows; "chunks" where a request has a value for every pair of chunks. of_failed: failed
-    requests have one too. of: of results.EvaluatedLevel. of_repeat: of LevelRows and Repeat, at a dollar an hour where
-    the unit is usd. with_users: how it goes by its nature as users are added. shown, scale: the unit in tables, and
-    from `unit` to it. otel: its name among OpenTelemetry's for generative AI.
+    ratio: addends above the line and what is below it, names of analysis.requests.LevelRows.sums. each: of
+    analysis.requests.Rows; "chunks" where a request has a value for every pair of chunks. of_failed: failed requests
+    have one too. of: of results.EvaluatedLevel. of_repeat: of LevelRows and Repeat, at a dollar an hour where the unit
+    is usd. with_users: how it goes by its nature as users are added. of_kind: only such levels have it. shown, scale:
+    the unit in tables, and from `unit` to it. otel: its name among OpenTelemetry's for generative AI.
     """
 
     key: str
@@ -46,6 +46,7 @@ class Metric:
     of: Callable[[Any], Any] | None = None
     of_repeat: Callable[[Any, Any], float | None] | None = None
     with_users: Literal["falls", "rises"] | None = None
+    of_kind: Literal["concurrency", "rate"] | None = None
     shown: str = ""
     scale: float = 1.0
     otel: str = ""
@@ -157,7 +158,7 @@ def _hours(_: Any, repeat: Any) -> float:
 
 
 def _hours_per_1m(measured: Any, repeat: Any) -> float | None:
-    tokens = measured.total("output_tokens", repeat)
+    tokens = measured.total("arrived_tokens", repeat)
     return _hours(measured, repeat) * 1e6 / tokens if tokens else None
 
 
@@ -169,6 +170,8 @@ def _reasoning_share(level: Any) -> float | None:
 REASONING = ("reasoning_tokens", "reasoning_share", "reasoning_usd")  # shown where a model thinks
 _TABLE = (
     _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.level.concurrency),
+    _of("rate_per_s", "req/s due", "req/s", "arrivals a second: the level of an open loop; missing in a closed loop",
+        lambda j: j.point.level.rate_per_s, of_kind="rate"),
     _of("repeat_count", "repeats", "", "times that the level was measured", lambda j: j.point.repeat_count),
     _of("n_ok", "successful", "", "requests that succeeded, over all repeats", lambda j: j.point.n_ok),
     _of("n_failed", "failed", "", "requests that did not", lambda j: j.point.n_failed),
@@ -179,39 +182,51 @@ _TABLE = (
     _of("duration_s", "duration", "s", "duration of one run of the set, mean over repeats",
         lambda j: j.point.duration_s, word="duration", better="less", shown="s",
         of_repeat=lambda _, repeat: repeat.duration_s),
-    _latency("ttft_s", "TTFT", "time to first token: first_token_s - sent_s", lambda r: r.first_token_s - r.sent_s,
-             "ttft", otel="gen_ai.client.inference.time_to_first_chunk"),
-    _latency("ttfa_s", "TTFA", "time to first token of the answer, reasoning skipped: first_answer_s - sent_s",
-             lambda r: r.first_answer_s - r.sent_s, "ttfa"),
+    _latency("ttft_s", "TTFT", "time to first token: first_token_s - sent_s, of a rate - scheduled_s",
+             lambda r: r.first_token_s - r.begin_s, "ttft", otel="gen_ai.client.inference.time_to_first_chunk"),
+    _latency("ttft_sent_s", "TTFT sent", "of a rate: first_token_s - sent_s, without what a late client adds",
+             lambda r: r.first_token_s - r.sent_s, of_kind="rate"),
+    _latency("ttfa_s", "TTFA", "the same to the first token of the answer, reasoning skipped",
+             lambda r: r.first_answer_s - r.begin_s, "ttfa"),
     _latency("tpot_s", "TPOT", "time per output token after the first chunk: decode time / the tokens in it",
              lambda r: r.decode_span_s / r.decode_tokens, "tpot"),
     _latency("itl_s", "ITL", "inter-token latency: between chunks, which may hold several tokens", "chunks", "itl",
              otel="gen_ai.client.inference.time_per_output_chunk"),
-    _latency("e2e_s", "E2E", "whole request: last_token_s (without a stream closed_s) - sent_s",
-             lambda r: r.ends_s - r.sent_s, "e2e", ("e2el", "latency"), shown="s", scale=1.0,
+    _latency("e2e_s", "E2E", "whole request: last_token_s (without a stream closed_s) - sent_s, or scheduled_s",
+             lambda r: r.ends_s - r.begin_s, "e2e", ("e2el", "latency"), shown="s", scale=1.0,
              otel="gen_ai.client.inference.duration"),
-    _latency("dispatch_s", "dispatch", "a request's wait for its virtual user before it is sent",
+    _latency("e2e_sent_s", "E2E sent", "of a rate: the same from sent_s", lambda r: r.ends_s - r.sent_s, shown="s",
+             scale=1.0, of_kind="rate"),
+    _latency("dispatch_s", "dispatch", "from when a request was due, or its virtual user free, until it was sent",
              lambda r: r.sent_s - r.scheduled_s, of_failed=True),
     Metric("request_e2e_tok_s", "request tok/s", "tok/s", "output tokens of a request / its end-to-end time",
-           better="more", each=lambda r: r.output_tokens / (r.ends_s - r.sent_s)),
+           better="more", each=lambda r: r.output_tokens / (r.ends_s - r.begin_s)),
     Metric("request_decode_tok_s", "request decode tok/s", "tok/s", "1 / TPOT", better="more",
            each=lambda r: r.decode_tokens / r.decode_span_s),
     _rate("output_tok_s_per_user", "tok/s/user", "per user: output tokens / (duration x users)",
           "output_tokens", "user_s", "output_throughput_per_user", with_users="falls"),
     _rate("decode_tok_s", "decode tok/s", "per user while decoding, weighted by tokens",
           "decode_tokens", "decode_span_s", "decode_throughput", with_users="falls"),
-    _rate("output_tok_s", "output tok/s", "of the system: output tokens / duration",
-          "output_tokens", "duration_s", "output_throughput", "throughput"),
+    _rate("output_tok_s", "output tok/s", "of the system: output tokens (of a rate those that came in it) / duration",
+          "arrived_tokens", "duration_s", "output_throughput", "throughput"),
     _rate("total_tok_s", "total tok/s", "of the system, with input tokens",
-          ("input_tokens", "output_tokens"), "duration_s", "total_throughput"),
+          ("input_tokens", "arrived_tokens"), "duration_s", "total_throughput"),
     _rate("request_per_s", "req/s", "requests finished / duration", "ok", "duration_s", "request_throughput", "rps",
           unit="req/s"),
+    _rate("offered_per_s", "offered req/s", "of a rate: requests due / duration", "issued", "duration_s", None,
+          unit="req/s", better=None, of_kind="rate"),
     _rate("goodput_per_s", "goodput req/s", "requests that meet every per-request limit / duration",
           "good", "duration_s", "goodput", unit="req/s"),
     _rate("attainment", "attainment", "share of issued requests that meet every per-request limit; failures miss",
           "good", "issued", "attainment", unit="ratio", with_users="falls"),
     _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
           unit="ratio"),
+    _rate("in_flight", "in flight", "of a rate: mean number of requests in flight", "in_flight_s", "duration_s", None,
+          unit="", better=None, of_kind="rate"),
+    _of("in_flight_max", "max in flight", "", "of a rate: most requests in flight at once",
+        lambda j: j.point.max_in_flight if j.point.level.rate_per_s else None, of_kind="rate"),
+    _rate("idle_share", "idle", "of a rate: share of the time with nothing in flight", "idle_s", "duration_s", None,
+          unit="ratio", better=None, of_kind="rate"),
     _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens,
         otel="gen_ai.client.inference.usage.input_tokens"),
     _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens,
@@ -230,6 +245,8 @@ _TABLE = (
     _of("usd_per_1m_total_tokens", "$/1M", "usd", "price of a million tokens, input and output together",
         lambda j: j.cost.usd_per_1m_total_tokens),
     _of("usd_per_request", "$/request", "usd", "price of a request", lambda j: j.cost.usd_per_request),
+    _of("usd_per_good_request", "$/good", "usd", "price of a request that meets every per-request limit",
+        lambda j: j.cost.usd_per_good_request),
     _of("gross_j", "J", "J", "energy of the GPUs for one run of the set", lambda j: j.energy and j.energy.gross_j),
     _of("j_per_output_token", "J/out token", "J", "energy of the GPUs for an output token; missing if not measured",
         lambda j: j.energy and j.energy.j_per_output_token, better="less"),

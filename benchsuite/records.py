@@ -189,7 +189,8 @@ DERIVED = {metric.key: metric.meaning for metric in LATENCIES if metric.each != 
 }
 _WINDOW = {
     "point_id": "the point that was being measured then; missing between points",
-    "concurrency": "its level; missing between points",
+    "concurrency": "its level; missing between points, and at a rate",
+    "rate_per_s": "its level, of an open loop",
 }
 REQUESTS = _meanings(RequestRecord) | DERIVED
 GPU = _meanings(GpuSample) | _WINDOW

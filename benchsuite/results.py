@@ -65,11 +65,12 @@ class SteadyWindow:
 
 @dataclass(frozen=True, slots=True)
 class PointSummary:
-    """One concurrency level over its repeats. metrics.py names every figure, docs/METHODS.md defines them.
+    """One level over its repeats. metrics.py names every figure, docs/METHODS.md defines them.
 
     Counts and token sums are over all repeats; duration_s and cost_usd are per run of the set (mean over repeats);
-    rates are ratios of sums, so output_tok_s = output_tokens / (duration_s * repeat_count). n_failed is None in a table
-    of aggregated points that does not tell. ratios, distributions: by Metric.key; intervals: by Statistic.column, empty
+    rates are ratios of sums, so output_tok_s = output_tokens / (duration_s * repeat_count), of a rate those that came
+    in its window. saturated: a rate whose requests came faster than they ended. n_failed is None in a table of
+    aggregated points that does not tell. ratios, distributions: by Metric.key; intervals: by Statistic.column, empty
     for points of a table.
     """
 
@@ -88,6 +89,7 @@ class PointSummary:
     steady: SteadyWindow | None = None
     max_in_flight: int | None = None
     littles_law_error: float | None = None
+    saturated: bool = False
     tokens_wasted: int | None = None
     warnings: tuple[Finding, ...] = ()
     intervals: dict[str, Estimate] = field(default_factory=dict)
@@ -185,7 +187,7 @@ class PointEnergy:
 class PointCost:
     """What one point costs. usd_per_hour: all GPUs together, None if no price is known; then all are None.
 
-    cost_usd: one run of the set. None too where the point lacks the denominator.
+    cost_usd: one run of the set, of a rate its window. None too where the point lacks the denominator.
     """
 
     usd_per_hour: float | None
@@ -193,6 +195,7 @@ class PointCost:
     usd_per_1m_output_tokens: float | None
     usd_per_1m_total_tokens: float | None
     usd_per_request: float | None
+    usd_per_good_request: float | None = None
 
 
 SloVerdict = Literal["met", "not met", "undecided", "unknown"]
@@ -246,6 +249,8 @@ class EvaluatedLevel:
     def slo_verdict(self) -> SloVerdict:
         """Of all limits: not met if one is not, else unknown if one is, else undecided if one is. A guard counts where
         it is not met."""
+        if self.point.saturated:
+            return "not met"
         found = {check.verdict for check in self.limits if check.asked or check.verdict == "not met"}
         return next((verdict for verdict in ("not met", "unknown", "undecided") if verdict in found), "met")
 
@@ -265,8 +270,10 @@ class EvaluatedLevel:
 
     @property
     def misses(self) -> tuple[str, ...]:
-        """The limits that are not met: 'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s'."""
-        return tuple(f"{c.limit} missed: {c.limit.show(c.value or 0.0)}" for c in self.checks("not met"))
+        """The limits not met, saturation first: 'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s'."""
+        saturated = ("saturated: latencies grow with the duration",) * self.point.saturated
+        checks = (c for c in self.checks("not met") if c.why != "saturated")
+        return (*saturated, *(f"{c.limit} missed: {c.limit.show(c.value or 0.0)}" for c in checks))
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -91,6 +91,23 @@ WARNINGS: dict[str, WarningType] = {
         "error", "the most requests in flight are not the level's concurrency (HTTP clients that pool stop at 100)",
         "at most {max_in_flight} requests were in flight, not {level}",
         "raise the connection limit of the server or its proxy, or use more requests than virtual users"),
+    "saturated": WarningType(
+        "error", "requests of a rate came faster than they ended, in more than half of its repeats",
+        "saturated: {offered:.4g} requests/s were due and {ended:.4g} ended (in {n} of {runs} runs more and more were "
+        "waiting), so that its latencies grow with the duration",
+        "a lower rate, or more capacity; what it cannot serve meets no SLO"),
+    "dropped": WarningType(
+        "error", "requests of a rate were not sent, because max_in_flight were in flight (over = drop)",
+        "{dropped:,} of {issued:,} requests ({share:.1%}) were dropped at --max-in-flight",
+        "they count as failed; raise the limit, or a lower rate"),
+    "waited_for_slot": WarningType(
+        "warning", "requests of a rate waited to be sent, because max_in_flight were in flight (over = wait)",
+        "{share:.1%} of the requests waited for --max-in-flight before they were sent: it is in their latency",
+        "raise the limit, or a lower rate"),
+    "few_requests": WarningType(
+        "info", "fewer than 100 requests of a rate were due in its window",
+        "a window of {requests} requests is a first impression: {least} are the least for a figure",
+        "a longer --duration-s"),
     "littles_law": WarningType(
         "error", "Little's law is off by more than 0.5 %: rows are missing or doubled",
         "Little's law is off by {error:.1%}: rows are missing, doubled, or have no end",
@@ -112,7 +129,7 @@ WARNINGS: dict[str, WarningType] = {
         "they count against the level as errors do (empty_rate): read the prompts and the server's log"),
     "empty_under_load": WarningType(
         "error", "a level with empty responses above one without",
-        "{share:.1%} of the responses are empty, and of the same prompts none was at concurrency {below}",
+        "{share:.1%} of the responses are empty, and of the same prompts none was at {below.at}",
         "the server is the cause, not the prompts: check its log, its queue and its limits at this load"),
     "tokens_without_chunks": WarningType(
         "warning", "usage counts output tokens, but no chunk with a token arrived",
@@ -393,13 +410,13 @@ WARNINGS: dict[str, WarningType] = {
     "throughput_drop": WarningType(
         "warning",
         "fewer output tokens/s than at the next lower level, by more than 1 % (10 % where a level has one run)",
-        "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at concurrency {below}",
+        "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at {below.at}",
         "repeat the level; if nothing changes, the server is past its peak"),
     "duration_rises": WarningType(
         "warning",
         "a longer run of the same requests than at the next lower level, by more than 1 % (10 % where a level has one "
         "run), and no `throughput_drop`",
-        "a run takes {duration_s:,.2f} s, longer than the {below_s:,.2f} s at concurrency {below}",
+        "a run takes {duration_s:,.2f} s, longer than the {below_s:,.2f} s at {below.at}",
         "repeat the level; " + _BY_TOKEN),
     "usl_residual": WarningType(
         "warning", "output tokens/s more than 15 % off the universal scalability law through all levels",
@@ -439,10 +456,12 @@ WARNINGS: dict[str, WarningType] = {
 _EFFECTS = {
     "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
     "unasked_responses",
+    "latencies grow with the duration; no SLO is met": "saturated",
+    "latencies include a wait for the client's limit": "waited_for_slot",
     "figures may be too high or too low": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
-    "drift damaged_files usl_residual throughput_drop",
+    "drift damaged_files usl_residual throughput_drop few_requests",
     "duration and $ look lower than they are": "slots_refused longest_refused prompts_cut prompt_too_long "
-    "context_too_short errors empty empty_under_load",
+    "context_too_short dropped errors empty empty_under_load",
     "TTFT includes the wait": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
     "TTFT may be too low": "prefix_hits_unexpected prefix_hits_unknown",
     "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full gpu_power_capped "

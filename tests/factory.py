@@ -15,8 +15,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from benchsuite.level import Level
 from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
 from benchsuite.store.files import GPU, SERVER
 from benchsuite.store.journal import Journal
@@ -92,25 +94,105 @@ def run_folder(
             log.append(wanted(made) if callable(wanted) else made)
             log.close()
     run.finish()
+    tree = _spec(levels, repeats, requests, model, slo, usd_per_hour, spec or {})
+    facts = {"model": model, "workload": {"name": "w", "requests": requests, "content_hash": "abc123"}}
+    _finish(run, tree, points, gpu=bool(gpu), more=facts | dict(manifest or {}))
+    return path
+
+
+def _finish(
+    run: RunFolder, spec: Mapping[str, Any], points: list[dict[str, Any]], *, gpu: bool, more: Mapping[str, Any]
+) -> None:
     run.write_manifest(
         {
             "schema": SCHEMA_VERSION,
             "run_id": "20260102T030405Z-m-beef",
             "status": "complete",
             "created": "2026-01-02T03:04:05+00:00",
-            "model": model,
-            "spec": _spec(levels, repeats, requests, model, slo, usd_per_hour, spec or {}),
-            "workload": {"name": "w", "requests": requests, "content_hash": "abc123"},
+            "model": "m",
+            "spec": spec,
+            "workload": {"name": "w", "requests": 0, "content_hash": "abc123"},
             "server_probe": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.0"}},
             "host": {"platform": "here", "versions": {"numpy": "2", "uvloop": None}},
             **({"telemetry": _TELEMETRY} if gpu else {}),
             "workers": 1,
             "points": points,
-            **(manifest or {}),
+            **more,
         }
     )
     run.release()
+
+
+def rate_folder(
+    path: Path,
+    *,
+    rates: Sequence[float] = (2.0, 4.0, 12.0),
+    repeats: int = 1,
+    capacity_per_s: float = 10.0,
+    window_s: float = 60.0,
+    warmup_s: float = 10.0,
+    tail_s: float = 5.0,
+    row: Callable[[RequestRecord], RequestRecord] | None = None,
+    gpu: bool = False,
+    slo: str | None = "ttft_p95<1s",
+    usd_per_hour: float | None = 3.6,
+    client: Mapping[str, Any] | None = None,
+    spec: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Path:
+    """A run of an open loop: Poisson arrivals at one server with exponential times (M/M/1), before, in and after the
+    window of each point. What is in the system 200 s after the last arrival of a point fails as `timeout`."""
+    run, measured, points, start_s = RunFolder(path), [], [], 5.0
+    for repeat in range(repeats):
+        for rate in rates:
+            level = Level(rate, "rate")
+            rng, point_id = np.random.default_rng((seed, repeat, round(1000 * rate))), level.point_id(repeat)
+            rows = rate_rows(
+                level, repeat, start_s, capacity_per_s=capacity_per_s, phases_s=(warmup_s, window_s, tail_s), rng=rng
+            )
+            journal = Journal(run.journal_path(point_id, 0))
+            for one in rows:
+                journal.append(row(one) if row else one)
+            journal.close()
+            run.finish_point(point_id)
+            end_s = max(one.closed_s or one.scheduled_s for one in rows)
+            entry = _entry(point_id, 0, repeat, start_s, end_s, client or {})
+            points.append(entry | {"concurrency": None, "rate_per_s": rate})
+            measured += rows
+            start_s = end_s + 4.0
+    if gpu:
+        log = run.sample_log(GPU)
+        log.append(_gpu_samples(measured, start_s, 8))
+        log.close()
+    run.finish()
+    spec = {"load": {"concurrency": [1], "repeats": repeats}, **(spec or {})}
+    tree = _spec((1,), repeats, 0, "m", slo, usd_per_hour, spec)
+    _finish(run, tree, points, gpu=gpu, more=manifest or {})
     return path
+
+
+def rate_rows(
+    level: Level, repeat: int, start_s: float, *, capacity_per_s: float, phases_s: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> list[RequestRecord]:  # fmt: skip
+    """The rows of one point of a rate: a first token as soon as the server is free, ten more until its end."""
+    warmup_s, window_s, _ = phases_s
+    due_s = start_s + np.cumsum(rng.exponential(1 / level.number, round(3 * level.number * sum(phases_s)) + 50))
+    due_s, took_s, free_s, rows = due_s[due_s < start_s + sum(phases_s)], rng.exponential, start_s, []
+    for i, at_s in enumerate(due_s.tolist()):
+        begin_s = max(at_s, free_s)
+        free_s = begin_s + float(took_s(1 / capacity_per_s))
+        gap_s = (free_s - begin_s) / 10
+        rows.append(
+            request_row(
+                at_s + 1e-5, begin_s - at_s, [gap_s] * 10, scheduled_s=at_s, point_id=level.point_id(repeat),
+                concurrency=None, rate_per_s=level.number, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
+                window_start_s=start_s + warmup_s, window_end_s=start_s + warmup_s + window_s, endpoint=BASE_URL,
+                asked_output_tokens=64, read_lag_max_us=9, chunk_gap_us=array("i", [round(gap_s * 1e6)] * 10),
+            )
+        )  # fmt: skip
+    return rows
 
 
 class _Times:

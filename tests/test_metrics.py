@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
-from factory import run_folder
+from factory import rate_folder, run_folder
 
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN, COLUMNS, METRICS, STATISTICS, find
@@ -36,9 +36,20 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
     return judge_run(read_run(path))
 
 
+@pytest.fixture(scope="module")
+def judged_rates(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
+    """The same of an open loop."""
+    path = rate_folder(
+        tmp_path_factory.mktemp("metrics") / "rates", rates=(2.0, 4.0), repeats=3, gpu=True,
+        slo="attainment>=50%", spec={"goodput": GOODPUT}, row=lambda row: row._replace(reasoning_tokens=3),
+    )  # fmt: skip
+    return judge_run(read_run(path))
+
+
 @pytest.mark.parametrize("column", BY_COLUMN)
-def test_every_metric_is_in_every_output(judged: Judgement, column: str):
+def test_every_metric_is_in_every_output(judged: Judgement, judged_rates: Judgement, column: str):
     """Table, CSV, JSON, documentation: one entry brings it into all of them, with the same value."""
+    judged = judged_rates if BY_COLUMN[column].metric.of_kind == "rate" else judged
     one, level = BY_COLUMN[column], judged.judged[0]
     value = one.of(level)
     assert value is not None, "this run knows every metric"

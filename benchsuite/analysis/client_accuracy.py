@@ -70,6 +70,33 @@ def error_ms(errors_s: FloatArray) -> dict[str, float | None]:
             "max": float(size.max())}  # fmt: skip
 
 
+def lateness(rows: pa.Table, max_in_flight: int | None, workers: int) -> tuple[float | None, float | None]:
+    """Of a rate: how late the client sent (p99, seconds), and which share of the requests waited because
+    `max_in_flight` were in flight; None where nothing was sent, and without such a limit.
+
+    rows: of one level. What waited is no lateness of the client's, nor is what opened a connection. A request waited
+    if its worker had its part of the limit in flight when it was due.
+    """
+    columns = ("scheduled_s", "sent_s", "closed_s", "repeat", "worker", "window_start_s", "window_end_s")
+    due_s, sent_s, closed_s, repeat, worker, start_s, end_s = (
+        rows[name].cast(pa.float64()).to_numpy() for name in columns
+    )
+    waited = np.zeros(len(due_s), dtype=np.bool_)
+    if max_in_flight is not None:
+        for key in np.unique(np.column_stack([repeat, worker]), axis=0):
+            mine = (repeat == key[0]) & (worker == key[1])
+            begun, ended = np.sort(sent_s[mine]), np.sort(closed_s[mine])  # NaN last
+            there = np.searchsorted(begun, due_s[mine], "left") - np.searchsorted(ended, due_s[mine], "right")
+            waited[mine] = there >= max(1, max_in_flight // workers)
+    measured = ~np.isnan(sent_s) & ~(due_s < start_s) & ~(due_s >= end_s)
+    counted = measured & ~waited & rows["connection_reused"].to_numpy()
+    if not measured.any():
+        return None, None
+    late_s = (sent_s - due_s)[counted]
+    p99_s = float(np.quantile(late_s, 0.99, method="inverted_cdf")) if len(late_s) else None
+    return p99_s, None if max_in_flight is None else float(waited[measured].mean())
+
+
 _EFFECT_COLUMNS = (
     "scheduled_s", "sent_s", "closed_s", "first_token_s", "last_token_s", "n_reads", "n_chunks", "merged_reads",
     "read_lag_max_us",

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import as_table, known_mean, known_sum, levels, per_request, rows_of
+from benchsuite.analysis.requests import as_table, at_level, known_mean, known_sum, levels, per_request, rows_of
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
 
@@ -71,7 +71,7 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     names = requests["endpoint"].cast(pa.string())
     found = []
     for level in levels(table):
-        at = pc.equal(table["concurrency"], level.users)
+        at = at_level(table, level)
         parts = _parts(table.filter(at), names.filter(at), roles, level)
         own = [part for part in parts if part.role == "own"]
         requests_own = sum(part.requests for part in own)
@@ -92,7 +92,7 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
         same = pc.is_null(names) if endpoint is None else pc.fill_null(pc.equal(names, endpoint), False)
         mine = same.to_numpy(zero_copy_only=False)
         rows = rows_of(table.filter(same), level)
-        each = per_request(rows)
+        each = per_request(rows, level)
         told = rows.ok & rows.from_usage & ~np.isnan(rows.input_tokens) & ~np.isnan(rows.output_tokens)
         input_tokens, output_tokens = known_sum(rows.input_tokens[rows.ok]), known_sum(rows.output_tokens[rows.ok])
         parts.append(
@@ -118,7 +118,7 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
 def _warnings(level: Level, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
     if imbalance is not None and imbalance > UNEVEN:
         most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
-        users = level.users
+        users = level.concurrency or 0
         uneven_users = users % len(own) != 0 and -(-users // len(own)) * len(own) / users > UNEVEN
         yield warn(
             "uneven_users" if uneven_users else "imbalance", level, imbalance=imbalance, endpoints=len(own),

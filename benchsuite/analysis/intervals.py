@@ -269,7 +269,7 @@ def level_intervals(measured: LevelRows) -> dict[str, Estimate]:
     rng = np.random.default_rng(SEED)
     found = {"duration_s": t_over_runs(np.array([run.duration_s for run in measured.repeats]))}
     for metric in RATIOS:
-        if not metric.needs_goodput or "good" in measured.sums:
+        if metric.of_kind in (None, measured.level.kind) and (not metric.needs_goodput or "good" in measured.sums):
             found[metric.key] = _ratio(measured, metric, rng)
     for metric in LATENCIES:
         if metric.each != "chunks" and metric.word is not None:
@@ -289,7 +289,7 @@ def _ratio(measured: LevelRows, metric: Metric, rng: np.random.Generator) -> Est
         parts = [np.nan_to_num(measured.sums[name]) for name in (above, below)]
         order = measured.repeats[0].order[parts[1][measured.repeats[0].order] > 0]
         tokens, spans_s = (part[order] for part in parts)
-        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, measured.level.users), rng)
+        return ratio_interval(tokens, spans_s, block_for(spans_s / tokens, measured.at_once), rng)
     found = t_over_runs(by_repeat(measured, Statistic(metric)), value)
     if metric.unit == "ratio" and found.high is not None:
         return dataclasses.replace(found, high=min(found.high, 1.0))
@@ -323,11 +323,11 @@ def _mean(measured: LevelRows, metric: Metric) -> Estimate:
     if len(measured.repeats) > 1:
         return t_over_runs(by_repeat(measured, Statistic(metric, "mean")), measured.distribution(metric).mean)
     run = measured.repeats[0]
-    bounds = window(measured.rows, run.order, measured.level.users)
+    bounds = window(measured, run)
     if bounds is None:
         return none(known_mean(values), int(np.count_nonzero(~np.isnan(values))), "one run, never steady")
-    sent_s = measured.rows.sent_s[run.order]
-    chosen = run.order[(sent_s >= bounds[0]) & (sent_s <= bounds[1]) & ~np.isnan(values[run.order])]
+    begin_s = measured.rows.begin_s[run.order]
+    chosen = run.order[(begin_s >= bounds[0]) & (begin_s <= bounds[1]) & ~np.isnan(values[run.order])]
     by_completion = chosen[np.argsort(measured.rows.closed_s[chosen], kind="stable")]
     return batch_means(values[by_completion])
 
@@ -337,4 +337,4 @@ def _quantile(measured: LevelRows, metric: Metric, stat: str, p: float, rng: np.
         return t_over_runs(by_repeat(measured, Statistic(metric, stat)), measured.distribution(metric).stat(stat))
     own = measured.each[metric.key][measured.repeats[0].order]
     own = own[~np.isnan(own)]
-    return quantile_interval(own, p, block_for(own, measured.level.users), rng)
+    return quantile_interval(own, p, block_for(own, measured.at_once), rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from benchsuite.analysis.open_loop import arrived_tokens, idle_s, is_saturated, overlaps_s
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
@@ -56,31 +59,36 @@ def known_mean(values: Floats) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-_TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s")
+_WINDOW = ("window_start_s", "window_end_s")
+_TIMES = ("scheduled_s", "sent_s", "first_token_s", "first_answer_s", "last_token_s", "closed_s", *_WINDOW)
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "asked_output_tokens", "n_chunks")
-_COUNTS = ("concurrency", "repeat", "n_reads", "merged_reads")
+_COUNTS = ("concurrency", "rate_per_s", "repeat", "n_reads", "merged_reads")
 _TEXTS = ("status", "token_source", "finish_reason", "notes")
 COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Requests of one concurrency level, one array element each, all (n,). `*_s` and tokens: float64, NaN if missing.
+    """Requests of one level, one array element each, all (n,). `*_s` and tokens: float64, NaN if missing.
 
-    failures: how often each status other than ok occurs. gap_us: a list of microseconds per request. timed: successful
-    and with a token. ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus
-    first, and the tokens that came after the first chunk, where TPOT is defined. single_chunk: several tokens in one
-    piece, which have no pace: TPOT 0 would read as endless speed. empty: successful and without a token, or with the
-    end's alone. notes: how often each occurs. unknown_ends: finish_reasons that nobody knows.
+    begin_s: from when its latencies count: when it was sent, of a rate when it was due. failures: how often each
+    status other than ok occurs. gap_us: a list of microseconds per request. timed: successful and with a token.
+    ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus first, and the
+    tokens that came after the first chunk, where TPOT is defined. single_chunk: several tokens in one piece, which
+    have no pace: TPOT 0 would read as endless speed. empty: successful and without a token, or with the end's alone.
+    notes: how often each occurs. unknown_ends: finish_reasons that nobody knows.
     """
 
     repeat: NDArray[np.int64]
     scheduled_s: Floats
     sent_s: Floats
+    begin_s: Floats
     first_token_s: Floats
     first_answer_s: Floats
     last_token_s: Floats
     closed_s: Floats
+    window_start_s: Floats
+    window_end_s: Floats
     input_tokens: Floats
     output_tokens: Floats
     reasoning_tokens: Floats
@@ -150,12 +158,20 @@ def as_table(requests: Any) -> pa.Table:
 
 def levels(table: pa.Table) -> list[Level]:
     """The levels in the table, ascending."""
-    return sorted(map(Level, pc.unique(table["concurrency"]).to_pylist()))
+    closed, rates = (pc.unique(table[name]).to_pylist() for name in ("concurrency", "rate_per_s"))
+    found = [Level(users) for users in closed if users is not None]
+    return sorted([*found, *(Level(rate, "rate") for rate in rates if rate is not None)])
+
+
+def at_level(table: pa.Table, level: Level) -> pa.ChunkedArray:
+    """(n,) whether a row of the table is of the level."""
+    column = table["concurrency" if level.rate_per_s is None else "rate_per_s"]
+    return pc.fill_null(pc.equal(column.cast(pa.float64()), float(level.number)), False)
 
 
 def rows_of(table: pa.Table, level: Level) -> Rows:
-    """The rows of one level."""
-    part = table.filter(pc.equal(table["concurrency"], level.users))
+    """The rows of one level; of a rate with its warm-up and its tail."""
+    part = table.filter(at_level(table, level))
     status = part["status"].cast(pa.string())
     ok = _equals(status, "ok")
     counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
@@ -179,6 +195,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
     return Rows(
         repeat=part["repeat"].to_numpy().astype(np.int64),
         **numbers,
+        begin_s=numbers["sent_s" if level.rate_per_s is None else "scheduled_s"],
         sent_tokens=sent,
         ok=ok,
         empty=empty,
@@ -225,12 +242,12 @@ def _equals(column: pa.ChunkedArray, *texts: str) -> Bools:
     return same
 
 
-def per_request(rows: Rows) -> dict[str, Floats]:
+def per_request(rows: Rows, level: Level) -> dict[str, Floats]:
     """By key of metrics.LATENCIES: (n,) the value of every request, NaN where it is not defined."""
     found: dict[str, Floats] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
         for metric in LATENCIES:
-            if callable(metric.each):
+            if callable(metric.each) and metric.of_kind in (None, level.kind):
                 values = metric.each(rows)
                 counted = np.isfinite(values) & (True if metric.of_failed else rows.timed)
                 found[metric.key] = np.where(counted, values, np.nan)
@@ -258,16 +275,27 @@ def overlap_s(sent_s: Floats, closed_s: Floats, start_s: float, end_s: float) ->
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """One repeat of a level. duration_s: first send to last close. order: (n,) places of its rows, by send time.
+    """One repeat of a level. start_s, duration_s: first send to last close; of a rate its window. order: (n,) places of
+    its rows, by send time, of a rate by when they were due.
 
-    max_in_flight, in_flight_s: as `in_flight` has them, of the requests with a beginning and an end.
+    max_in_flight, in_flight_s: as `in_flight` has them, of the requests with a beginning and an end; of a rate of all
+    of them within the window, as arrived_tokens, the output tokens that came in it, and idle_s, when none was in
+    flight.
     """
 
     repeat: int
+    start_s: float
     duration_s: float
     order: NDArray[np.intp]
     max_in_flight: int
     in_flight_s: float
+    arrived_tokens: float = 0.0
+    idle_s: float = 0.0
+    saturated: bool = False
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.duration_s
 
 
 def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
@@ -280,31 +308,96 @@ def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
         if np.isnan(sent_s).all():
             continue
         ended = ~np.isnan(sent_s) & ~np.isnan(closed_s)
-        duration_s = float(np.nanmax(latest_s[mine]) - np.nanmin(sent_s))
+        start_s = float(np.nanmin(sent_s))
+        duration_s = float(np.nanmax(latest_s[mine])) - start_s
         order = mine[np.argsort(sent_s, kind="stable")]  # never sent: NaN, last
-        found.append(Repeat(int(repeat), duration_s, order, *in_flight(sent_s[ended], closed_s[ended])))
+        found.append(Repeat(int(repeat), start_s, duration_s, order, *in_flight(sent_s[ended], closed_s[ended])))
     return tuple(found)
+
+
+def _windows(rows: Rows) -> tuple[list[Repeat], Bools, dict[str, Floats]]:
+    """The repeats of a rate, with places among the measured rows; which rows are measured; and of those what of each
+    fell into the window, scaled so that it adds up to what all rows, warm-up and tail too, have in it."""
+    n, latest_s = len(rows.ok), rows.latest_s
+    measured, found = np.zeros(n, dtype=np.bool_), list[Repeat]()
+    sums = {"arrived_tokens": np.zeros(n), "in_flight_s": np.zeros(n)}
+    tokens = np.where(rows.ok, rows.output_tokens, np.nan)
+    for repeat in np.unique(rows.repeat):
+        mine = rows.repeat == repeat
+        due_s, ends_s = rows.scheduled_s[mine], rows.window_end_s[mine]
+        start_s = float(np.fmin.reduce(rows.window_start_s[mine]))
+        end_s = float(np.fmax.reduce(ends_s))
+        if math.isnan(start_s + end_s):  # another tool's, which does not tell
+            start_s, end_s = float(due_s.min()), float(np.fmax.reduce(np.append(latest_s[mine], due_s)))
+        measured |= (inside := mine & (rows.scheduled_s >= start_s) & (rows.scheduled_s < max(end_s, start_s + 1e-9)))
+        order = np.flatnonzero(inside)
+        if not len(order) or end_s <= start_s:
+            continue
+        sent_s, closed_s = np.where(mine, rows.sent_s, np.nan), rows.closed_s
+        flight_s = overlaps_s(sent_s, closed_s, start_s, end_s)
+        there = flight_s > 0
+        close_s = np.where(np.isnan(closed_s), end_s, np.minimum(closed_s, end_s))
+        most, _ = in_flight(np.maximum(sent_s[there], start_s), close_s[there])
+        times_s = (rows.first_token_s, rows.last_token_s, closed_s)
+        of_mine = np.where(mine, tokens, np.nan)
+        came = arrived_tokens(of_mine, *times_s, rows.gaps_at, start_s, end_s)
+        for name, each in (("arrived_tokens", came), ("in_flight_s", flight_s)):
+            own, whole = float(each[order].sum()), float(each.sum())
+            sums[name][order] = each[order] * (whole / own) if own > 0 else whole / len(order)
+        if np.isnan(of_mine[order]).all():
+            sums["arrived_tokens"][order] = np.nan
+        sent = ~np.isnan(sent_s)
+        saturated = is_saturated(
+            rows.scheduled_s[sent], closed_s[sent], (rows.first_token_s - rows.scheduled_s)[sent], start_s, end_s
+        )
+        by_time = order[np.argsort(rows.scheduled_s[order], kind="stable")]
+        found.append(
+            Repeat(
+                int(repeat), start_s, end_s - start_s, by_time, most, float(flight_s.sum()), float(came.sum()),
+                idle_s(sent_s, closed_s, start_s, end_s), saturated,
+            )
+        )  # fmt: skip
+    place = np.cumsum(measured) - 1
+    placed = [dataclasses.replace(run, order=place[run.order]) for run in found]
+    return placed, measured, {name: values[measured] for name, values in sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class LevelRows:
     """The requests of one level, as every metric needs them.
 
-    each: `per_request`. sums: (n,) by the names in Metric.ratio, NaN where not known; without `good` where no
-    per-request limits are given, or no request tells what they limit.
+    rows: those that are measured; around: of a rate those of its warm-up and tail too. each: `per_request`. sums: (n,)
+    by the names in Metric.ratio, NaN where not known; without `good` where no per-request limits are given, or no
+    request tells what they limit. saturated: more than half of the repeats of a rate.
     """
 
     level: Level
     rows: Rows
+    around: Rows
     repeats: tuple[Repeat, ...]
     each: dict[str, Floats]
     sums: dict[str, Floats]
 
+    @property
+    def saturated(self) -> bool:
+        return 2 * sum(run.saturated for run in self.repeats) > len(self.repeats)
+
+    @property
+    def at_once(self) -> int:
+        """Requests that are in the server together: the users of a closed loop, of a rate their mean number."""
+        if self.level.concurrency is not None:
+            return self.level.concurrency
+        seconds = self.total("duration_s")
+        return max(1, math.ceil(sum(run.in_flight_s for run in self.repeats) / seconds)) if seconds else 1
+
     def total(self, name: str, repeat: Repeat | None = None) -> float | None:
         """The sum of `name` over the requests of all repeats, or of one; None if nothing is known."""
+        runs = (repeat,) if repeat else self.repeats
         if name in ("duration_s", "user_s"):
-            seconds = sum(one.duration_s for one in ((repeat,) if repeat else self.repeats))
-            return seconds * (self.level.users if name == "user_s" else 1) if seconds > 0 else None
+            users, seconds = self.level.concurrency if name == "user_s" else 1, sum(one.duration_s for one in runs)
+            return seconds * users if seconds > 0 and users is not None else None
+        if name == "idle_s":
+            return sum(one.idle_s for one in runs)
         if name not in self.sums:
             return None
         return known_sum(self.sums[name] if repeat is None else self.sums[name][repeat.order])
@@ -312,12 +405,16 @@ class LevelRows:
     def ratio(self, metric: Metric, repeat: Repeat | None = None) -> float | None:
         """A metric that is a ratio of sums; None where a sum is not known, or there is nothing below the line."""
         assert metric.ratio is not None
+        if metric.of_kind not in (None, self.level.kind):
+            return None
         parts, below = [self.total(name, repeat) for name in metric.ratio[0]], self.total(metric.ratio[1], repeat)
         known = [part for part in parts if part is not None]
         return sum(known) / below if below and len(known) == len(parts) else None
 
     def distribution(self, metric: Metric, repeat: Repeat | None = None) -> Distribution:
         """A metric that each request has."""
+        if metric.of_kind not in (None, self.level.kind):
+            return EMPTY
         if metric.each != "chunks":
             return describe(self.each[metric.key] if repeat is None else self.each[metric.key][repeat.order])
         mask = self.rows.ok
@@ -331,23 +428,33 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
     """Every level, ascending. requests: as for `as_table`. goodput: the limits that each request has to keep."""
     table = as_table(requests)
     for level in levels(table):
-        rows = rows_of(table, level)
-        each, ok = per_request(rows), rows.ok
+        around = rows = rows_of(table, level)
+        if level.rate_per_s is None:
+            repeats, own = repeats_of(rows), {"in_flight_s": np.nan_to_num(rows.closed_s - rows.sent_s)}
+        else:
+            windows, measured, own = _windows(around)
+            if not measured.any():  # nothing was due in its window
+                continue
+            own_rows = table.filter(at_level(table, level)).filter(pa.array(measured))
+            repeats, rows = tuple(windows), rows_of(own_rows, level)
+        each, ok = per_request(rows, level), rows.ok
+        output_tokens = np.where(ok, rows.output_tokens, np.nan)
         sums = {
             "issued": np.ones(len(ok)),
             "ok": ok.astype(np.float64),
             "failed": (~ok).astype(np.float64),
             "empty": rows.empty.astype(np.float64),
             "input_tokens": np.where(ok, rows.input_tokens, np.nan),
-            "output_tokens": np.where(ok, rows.output_tokens, np.nan),
+            "output_tokens": output_tokens,
             "decode_tokens": rows.decode_tokens,
             "decode_span_s": rows.decode_span_s,
-            "in_flight_s": np.nan_to_num(rows.closed_s - rows.sent_s),
+            "arrived_tokens": output_tokens,
+            **own,
         }
         good = _good(rows, each, goodput)
         if good is not None:
             sums["good"] = good.astype(np.float64)
-        yield LevelRows(level, rows, repeats_of(rows), each, sums)
+        yield LevelRows(level, rows, around, repeats, each, sums)
 
 
 def _good(rows: Rows, each: dict[str, Floats], limits: Sequence[Limit]) -> Bools | None:

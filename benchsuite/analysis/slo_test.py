@@ -126,9 +126,10 @@ class RunFigures:
 class SloResampling:
     """One level, ready to be judged and resampled.
 
-    limits: the SLO's, n_asked of them, then its guards; barred: a guard is proven exceeded. runs: per repeat the block
-    sums of wall time, then of what is above and below the line of each limit's figure. tails: by limit, None where the
-    limit is not one on a share of requests, as percentiles and attainment are. figures: by limit.
+    limits: the SLO's, n_asked of them, then its guards; barred: a guard is proven exceeded, or a rate saturated. runs:
+    per repeat the block sums of wall time, then of what is above and below the line of each limit's figure. tails: by
+    limit, None where the limit is not one on a share of requests, as percentiles and attainment are. figures: by
+    limit.
     """
 
     level: Level
@@ -183,18 +184,18 @@ def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
     figures = [_figures(measured, limit, windows) for limit in limits]
     parts = [_steadied(measured, *_columns(measured, limit), figures[i], windows) for i, limit in enumerate(limits)]
     durations_s = np.nan_to_num(measured.rows.closed_s - measured.rows.sent_s)
-    found = []
+    found, users = [], measured.level.concurrency
     for run in measured.repeats:
         mine = durations_s[run.order]
-        share = mine / mine.sum() if mine.sum() > 0 else np.full(len(mine), 1 / len(mine))
+        share = mine / mine.sum() if mine.sum() > 0 and users is not None else np.full(len(mine), 1 / len(mine))
         duration_s = share * run.duration_s
-        own = {"duration_s": duration_s, "user_s": duration_s * measured.level.users}
+        own = {"duration_s": duration_s, "user_s": duration_s * (users or 0)}
         columns = [duration_s]
         for above, below in parts:
             columns += [above[run.order], own[below] if isinstance(below, str) else below[run.order]]
         each = (measured.each["ttft_s"][run.order], measured.each["tpot_s"][run.order], mine)
         known = [values[~np.isnan(values)] for values in each]
-        block = max(block_for(values, measured.level.users) for values in known if len(values))
+        block = max(block_for(values, measured.at_once) for values in known if len(values))
         found.append(block_sums(np.column_stack(columns), block))
     guards, n = limits[len(slo.limits) :], len(measured.rows.ok)
     counts = [int(measured.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
@@ -202,7 +203,8 @@ def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
         level=measured.level,
         limits=limits,
         n_asked=len(slo.limits),
-        barred=any(
+        barred=measured.saturated
+        or any(
             proportion_verdict(count, n, guard)[0] == "not met" for count, guard in zip(counts, guards, strict=True)
         ),
         repeats=tuple(run.repeat for run in measured.repeats),
@@ -228,7 +230,9 @@ def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | No
     rate = (
         one.metric.ratio is not None and one.metric.ratio[1] in ("duration_s", "user_s") and one.metric.unit != "ratio"
     )
-    if not (rate or one.metric.key in _PROMPT) or not len(whole) or not np.isfinite(whole).all():
+    if measured.level.rate_per_s is not None or not (rate or one.metric.key in _PROMPT):
+        return found
+    if not len(whole) or not np.isfinite(whole).all():
         return found
     known = [window for window in windows if window is not None and window.rate_factor]
     if rate:
@@ -241,7 +245,7 @@ def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | No
         return replace(found, unramped=pooled / occupancy if pooled is not None and occupancy else None)
     values = measured.each[one.metric.key]
     if len(known) < len(windows):  # without the burst of first requests
-        later = np.concatenate([run.order[measured.level.users :] for run in measured.repeats])
+        later = np.concatenate([run.order[measured.at_once :] for run in measured.repeats])
         return replace(found, unramped=describe(values[later]).stat(one.stat or "mean"))
     inside = [window.inside[~np.isnan(values[window.inside])] for window in known]
     if any(len(places) == 0 for places in inside):

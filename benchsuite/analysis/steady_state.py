@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.requests import Bools, Floats, LevelRows, Rows, describe, overlap_s
+from benchsuite.analysis.open_loop import arrived_tokens
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
 from benchsuite.results import SteadyWindow
 from benchsuite.warning_table import Finding, warn
 
@@ -103,7 +104,12 @@ LEAST_CHANGE = 0.10
 
 
 def check_settling(measured: LevelRows) -> Iterator[Finding]:
-    """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send."""
+    """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send.
+
+    Not of a rate, whose arrivals may rise and fall by themselves; that it is saturated is found on its own.
+    """
+    if measured.level.rate_per_s is not None:
+        return
     unsettled, drifted, runs = [], [], measured.repeats
     for name in ("TTFT", "TPOT"):
         values = measured.each[f"{name.lower()}_s"]
@@ -138,8 +144,13 @@ def _change(values: Floats) -> float | None:
 
 
 def steady_window(measured: LevelRows) -> SteadyWindow | None:
-    """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one."""
+    """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one.
+
+    None of a rate, whose figures are all of its window.
+    """
     rows = measured.rows
+    if measured.level.rate_per_s is not None:
+        return None
     pairs = [(run, one) for run, one in zip(measured.repeats, steady_runs(measured), strict=True) if one is not None]
     if not pairs:
         return None
@@ -171,29 +182,35 @@ class SteadyRun:
 
 
 def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
-    """By repeat; None where a run was never steady."""
+    """By repeat; None where a run was never steady. Of a rate its window."""
     rows = measured.rows
     found: list[SteadyRun | None] = []
     for run in measured.repeats:
-        bounds = window(rows, run.order, measured.level.users)
+        bounds = window(measured, run)
         if bounds is None:
             found.append(None)
             continue
         start_s, end_s = bounds
         mine = np.zeros(len(rows.ok), dtype=np.bool_)
         mine[run.order] = rows.ok[run.order]
-        inside = np.flatnonzero(mine & (rows.sent_s >= start_s) & (rows.sent_s <= end_s))
+        inside = np.flatnonzero(mine & (rows.begin_s >= start_s) & (rows.begin_s <= end_s))
         tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
+        if measured.level.rate_per_s is not None:
+            found.append(SteadyRun(start_s, end_s, inside, run.arrived_tokens, 1.0 if run.arrived_tokens else 0.0))
+            continue
         factor = tokens / (end_s - start_s) * run.duration_s / of_run if of_run else 0.0
         found.append(SteadyRun(start_s, end_s, inside, tokens, factor))
     return found
 
 
-def window(rows: Rows, places: NDArray[np.intp], users: int) -> tuple[float, float] | None:
-    """From when to when the run whose rows are at `places` was steady; None if it never was.
+def window(measured: LevelRows, run: Repeat) -> tuple[float, float] | None:
+    """From when to when a run was steady; None if it never was. Of a rate its window.
 
     A window shorter than the mean time of a request is the turn-round between two waves of them, not a steady state.
     """
+    rows, places, users = measured.rows, run.order, measured.at_once
+    if measured.level.rate_per_s is not None:
+        return run.start_s, run.end_s
     ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
     ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]
     if len(ended_s) < users or len(sent_s) == 0:
@@ -204,17 +221,6 @@ def window(rows: Rows, places: NDArray[np.intp], users: int) -> tuple[float, flo
 
 
 def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> float:
-    """Output tokens that came after start_s and not after end_s.
-
-    A request's tokens are spread evenly over its chunks. Without streaming they all come when it closes.
-    """
-    counted = mine & (rows.output_tokens > 0)
-    streamed = counted & ~np.isnan(rows.first_token_s)
-    whole = streamed & (rows.first_token_s > start_s) & (rows.last_token_s <= end_s)
-    whole |= counted & ~streamed & (rows.closed_s > start_s) & (rows.closed_s <= end_s)
-    tokens = float(rows.output_tokens[whole].sum())
-    cut = streamed & ~whole & (rows.first_token_s <= end_s) & (rows.last_token_s > start_s)
-    for index in np.flatnonzero(cut):  # at most the requests in flight at the two edges, 2 N
-        at_s = rows.first_token_s[index] + np.concatenate([[0.0], np.cumsum(rows.gaps_at(int(index)))])
-        tokens += rows.output_tokens[index] * float(np.mean((at_s > start_s) & (at_s <= end_s)))
-    return tokens
+    times_s = (rows.first_token_s, rows.last_token_s, rows.closed_s)
+    tokens = np.where(mine, rows.output_tokens, np.nan)
+    return float(arrived_tokens(tokens, *times_s, rows.gaps_at, start_s, end_s).sum())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from benchsuite.analysis.intervals import level_intervals
 from benchsuite.analysis.requests import Floats, LevelRows, Repeat, describe, known_sum, level_rows
@@ -44,14 +46,20 @@ def summarise_points(
     return [_summary(measured, model, fixed_length, intervals) for measured in level_rows(requests)]
 
 
-def point_figures(tables: Iterable[Any], duration_s: float, latencies: Collection[str]) -> PointSummary | None:
+def point_figures(tables: Iterable[pa.Table], duration_s: float, latencies: Collection[str]) -> PointSummary | None:
     """Counts, rates and latencies of one point, of its rows a table at a time; None without rows.
 
-    Of each request no more than its latencies is in memory. duration_s: where the rows do not tell it.
+    Of each request no more than its latencies is in memory; of a rate all, for what arrived in its window is told by
+    all rows together. duration_s: where the rows do not tell it.
     latencies: the keys of those that are wanted, of metrics that each request has one of.
     """
     each, sums = defaultdict[str, list[Floats]](list), defaultdict[str, list[float]](list)
     level, n, first_s, last_s = None, 0, np.inf, -np.inf
+    tables = iter(tables)
+    first = next(tables, None)
+    if first is not None:
+        rate = first["rate_per_s"].null_count < first.num_rows
+        tables = [pa.concat_tables([first, *tables])] if rate else chain([first], tables)
     for measured in (measured for table in tables for measured in level_rows(table)):
         rows, level = measured.rows, measured.level
         n += len(rows.ok)
@@ -63,8 +71,10 @@ def point_figures(tables: Iterable[Any], duration_s: float, latencies: Collectio
             sums[name].append(float("nan") if (total := known_sum(values)) is None else total)
     if level is None:
         return None
-    whole = Repeat(0, float(last_s - first_s), np.arange(0), 0, 0.0)
-    pooled = LevelRows(level, rows, (whole,), {}, {name: np.array(parts) for name, parts in sums.items()})
+    whole = Repeat(0, float(first_s), float(last_s - first_s), np.arange(0), 0, 0.0)
+    if level.rate_per_s is not None and measured.repeats:
+        whole = measured.repeats[0]
+    pooled = LevelRows(level, rows, rows, (whole,), {}, {name: np.array(parts) for name, parts in sums.items()})
     n_ok, duration_s = int(sum(sums["ok"])), whole.duration_s if whole.duration_s > 0 else duration_s
     ratios = {metric.key: pooled.ratio(metric) for metric in RATIOS}
     distributions = {name: describe(np.concatenate(parts)) for name, parts in each.items()}
@@ -77,9 +87,8 @@ def measure_levels(
     """Every level, ascending; one at a time in memory unless the caller keeps them. Otherwise as `summarise_points`."""
     for measured in level_rows(requests, slo.goodput):
         point, resampling = _summary(measured, model, fixed_length), slo_resampling(measured, slo)
-        yield MeasuredLevel(
-            measured.level, measured.rows, measured.repeats, measured.each, measured.sums, point, resampling
-        )
+        parts = {field.name: getattr(measured, field.name) for field in fields(LevelRows)}
+        yield MeasuredLevel(**parts, point=point, resampling=resampling)
 
 
 def _summary(measured: LevelRows, model: str | None, fixed_length: bool, intervals: bool = True) -> PointSummary:
@@ -88,7 +97,7 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
     # X W' = L: the left side from counts and durations, the right side from the step function
     in_flight_s, took_s = sum(one.in_flight_s for one in repeats), rows.closed_s - rows.sent_s
     littles_law_error = None
-    if duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
+    if measured.level.rate_per_s is None and duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
         left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(took_s))
         right = in_flight_s / duration_s
         littles_law_error = abs(left - right) / right
@@ -108,6 +117,7 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
         steady=steady_window(measured),
         max_in_flight=None if duration_s is None else max(one.max_in_flight for one in repeats),
         littles_law_error=littles_law_error,
+        saturated=measured.saturated,
         tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
         intervals=level_intervals(measured) if intervals and duration_s is not None else {},
     )

@@ -25,12 +25,8 @@ _LEAST_GAP_S = 0.5
 
 
 def level_windows(measured: LevelRows) -> tuple[Window, ...]:
-    """[first send, last close] of each repeat of a level."""
-    found = []
-    for run in measured.repeats:
-        start_s = float(np.nanmin(measured.rows.sent_s[run.order]))
-        found.append((start_s, start_s + run.duration_s))
-    return tuple(found)
+    """[first send, last close] of each repeat of a level, of a rate its window."""
+    return tuple((run.start_s, run.end_s) for run in measured.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +155,9 @@ _LATE_SAMPLES = 4
 class ServerWindow:
     """One measured point on the run's clock.
 
-    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close, what gauges are
-    averaged over, for the measuring processes may take a while to begin. client: what the manifest says of them.
+    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close (of a rate its
+    window), what gauges are averaged over, for the measuring processes may take a while to begin. client: what the
+    manifest says of them.
     """
 
     point_id: str
@@ -174,11 +171,17 @@ class ServerWindow:
 def windows_of(manifest: RunManifest, requests: pa.Table) -> list[ServerWindow]:
     """The points that were measured to their end and say when, in order; one measured anew counts once.
 
-    requests: pyarrow Table with point_id, sent_s and closed_s; busy_s of a point without rows is its edges.
+    requests: pyarrow Table with point_id, sent_s, closed_s and the window of a rate; busy_s of a point without rows is
+    its edges.
     """
-    ends = [("sent_s", "min"), ("closed_s", "max")]
+    ends = [("sent_s", "min"), ("closed_s", "max"), ("window_start_s", "min"), ("window_end_s", "max")]
     rows = requests.group_by("point_id").aggregate(ends).to_pylist()
-    busy = {row["point_id"]: (row["sent_s_min"], row["closed_s_max"]) for row in rows}
+    busy = {
+        row["point_id"]: (row["sent_s_min"], row["closed_s_max"])
+        if row["window_start_s_min"] is None
+        else (row["window_start_s_min"], row["window_end_s_max"])
+        for row in rows
+    }
     found: dict[str, ServerWindow] = {}
     for entry in manifest.complete_points:
         started_s, ended_s, name = entry.started_s, entry.ended_s, entry.point_id

@@ -19,6 +19,7 @@ from benchsuite.analysis.requests import LevelRows
 from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.level import Level
+from benchsuite.metrics import METRICS
 from benchsuite.results import GpuUse, PointSummary
 from benchsuite.servers import SERVERS
 from benchsuite.warning_table import WARNINGS, Finding, warn
@@ -35,6 +36,7 @@ MAX_CHUNK_CORRECTION = 0.02
 MAX_MERGED_SHARE = 0.01  # below, no percentile but p99 of ITL can tell
 MIN_STEADY_OCCUPANCY = 0.98
 MIN_OCCUPANCY = 0.95
+MIN_REQUESTS = 100  # in the window of a rate
 
 
 def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> Iterator[Finding]:
@@ -46,6 +48,8 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         yield warn("errors", at, failed=issued - ok, issued=issued, kinds=kinds)
     if point.max_in_flight is not None and at.concurrency not in (None, point.max_in_flight):
         yield warn("concurrency_not_reached", at, max_in_flight=point.max_in_flight)
+    if at.rate_per_s is not None:
+        yield from _check_rate(measured)
     if point.littles_law_error is not None and point.littles_law_error > MAX_LITTLE_ERROR:
         yield warn("littles_law", at, error=point.littles_law_error)
     open_end = int(np.count_nonzero(~np.isnan(rows.sent_s) & np.isnan(rows.closed_s)))
@@ -54,7 +58,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
         yield warn("idle_users", at, occupancy=steady.occupancy, shown=_floored(steady.occupancy))
     elif occupancy is not None and occupancy < MIN_OCCUPANCY:
-        yield warn("ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * at.users)
+        yield warn(
+            "ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * (at.concurrency or 0)
+        )
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
     differs = (rows.output_tokens < rows.asked_output_tokens) | (rows.output_tokens > rows.asked_output_tokens)
     # which of the successful responses are concerned, and up to which share that is no warning
@@ -85,11 +91,24 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         yield warn("merged_reads", at, merged=rows.n_merged_reads, reads=rows.n_reads)
 
 
+def _check_rate(measured: LevelRows) -> Iterator[Finding]:
+    rows, level, runs = measured.rows, measured.level, measured.repeats
+    if measured.saturated:
+        offered, ended = measured.ratio(METRICS["offered_per_s"]), measured.ratio(METRICS["request_per_s"])
+        times = {"n": sum(run.saturated for run in runs), "runs": len(runs)}
+        yield warn("saturated", level, offered=offered or 0.0, ended=ended or 0.0, **times)
+    if dropped := rows.failures.get("dropped"):
+        yield warn("dropped", level, dropped=dropped, issued=len(rows.ok), share=dropped / len(rows.ok))
+    if (least := min((len(run.order) for run in runs), default=0)) < MIN_REQUESTS:
+        yield warn("few_requests", level, requests=least, least=MIN_REQUESTS)
+
+
 def _floored(ratio: float) -> str:
     # 94.97 % must not read as the 95 % that it misses
     return f"{math.floor(ratio * 1000) / 10:.1f}%"
 
 
+MAX_LATE_MS = 2.0
 Verdict = Literal["ok", "degraded", "client-bound"]
 _VERDICTS: tuple[Verdict, ...] = ("ok", "degraded", "client-bound")
 MAX_TOKENIZER_DIFFERENCE = 0.02
@@ -110,6 +129,7 @@ class ClientEffects:
     late_share: of the users' time that went by between a response's end and the next request, connecting included.
     merged_share: of the socket reads that held several events because the client came late; merged_by_sender_share:
     that the sender had joined, for the client came well before the next ones. kernel_stamps: times are the kernel's.
+    Of a rate, late_p99_s: how late requests were sent; waited_share: of them that waited for max_in_flight.
     """
 
     kernel_stamps: bool
@@ -117,6 +137,9 @@ class ClientEffects:
     late_share: float | None = None
     merged_share: float | None = None
     merged_by_sender_share: float | None = None
+    late_p99_s: float | None = None
+    waited_share: float | None = None
+    rate_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,8 @@ class ClientVerdict:
             yield warn(code, level, what=what, reasons="; ".join(self.reasons), remedy=remedy)
         if connections := self.figures["unasked_responses"]:
             yield warn("unasked_responses", level, connections=int(connections))
+        if waited := self.figures.get("waited_share"):
+            yield warn("waited_for_slot", level, share=waited)
         share = self.figures["merged_by_sender_share"]
         # a client that came late cannot tell who joined a few of them
         if share is not None and share > (MAX_MERGED_SHARE if self.cause is None else BUFFERED_SHARE):
@@ -175,6 +200,9 @@ def judge_client(
     figures |= {"read_lag_p99_ms": worst_ms("read_lag"), "loop_lag_p99_ms": worst_ms("loop_lag")}
     figures["dispatch_p99_ms"] = worst_ms("dispatch_lag")
     figures |= {name: getattr(effects, name) for name in ("late_share", "merged_share", "merged_by_sender_share")}
+    late_ms = None if effects.late_p99_s is None else effects.late_p99_s * 1e3
+    if effects.rate_per_s is not None:
+        figures |= {"sent_late_p99_ms": late_ms, "waited_share": effects.waited_share}
     cpu, waited = figures["cpu_share_max_1s"] or 0.0, figures["run_queue_wait_share"]
     cause = "busy" if cpu > BUSY_SHARE else "starved" if waited is not None and waited > STARVED_SHARE else "late"
     # the kernel's stamps are right however late they are read; without them the loop's lag is in every one
@@ -187,6 +215,9 @@ def judge_client(
         (figures["merged_share"], MAX_MERGED_SHARE, 0.1, "{:.2%} of reads held several events with one timestamp"),
         (error_ms / gap_ms if error_ms is not None and gap_ms else None, 0.05, 0.25,
          "its timestamps (p99) are late by {:.0%} of a median gap"),
+        (late_ms, MAX_LATE_MS, 10 * MAX_LATE_MS, "requests were sent {:.1f} ms late (p99)"),
+        (late_ms * 1e-3 * effects.rate_per_s if late_ms is not None and effects.rate_per_s and late_ms > MAX_LATE_MS
+         else None, 0.05, 0.5, "which is {:.0%} of the mean time between two"),
         (figures["cpu_share_mean"], 0.9, 0.98, "a process used {:.0%} of a core throughout"),
     )  # fmt: skip
     ranked = [(0 if v is None or v <= ok else 1 if v <= degraded else 2, t, v) for v, ok, degraded, t in limits]
@@ -290,13 +321,15 @@ NOISE = 0.01  # a smaller step the wrong way is nothing; of levels with one run 
 
 
 def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
-    """What the levels of ONE model find wrong with each other, by level. points: any order, each level once.
+    """What the levels of ONE model find wrong with each other, by level. points: any order, each level once. Of rates
+    no more than falling throughput and what differs in the answers.
 
     Levels without a time or without tokens are left out of the checks that need them. One level alone finds nothing.
     """
     ordered = sorted(points, key=lambda p: p.level)
     rates = {p.level: p.output_tok_s for p in ordered if p.output_tok_s is not None and p.output_tok_s > 0}
-    found = [*_superlinear(rates)]
+    users = {level: rate for level, rate in rates.items() if level.concurrency is not None}
+    found = [*_superlinear(users)]
     # of a table nothing is known but its figures
     single = any(p.intervals and p.repeat_count == 1 for p in ordered)
     noise = ONE_RUN_CV if single else NOISE
@@ -309,14 +342,14 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
         for p in ordered
         if (share := p.ratios["empty_rate"]) and answered and answered[0] < p.level
     ]
-    durations = [(p, p.duration_s) for p in ordered if p.duration_s is not None]
+    durations = [(p, p.duration_s) for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
     for (lower, below_s), (upper, duration_s) in itertools.pairwise(durations):
         dropped = any(one.code == "throughput_drop" and one.level == upper.level for one in found)
         if _requests(lower) == _requests(upper) and duration_s > below_s * (1 + noise) and not dropped:
             below = lower.level
             found.append(warn("duration_rises", upper.level, duration_s=duration_s, below_s=below_s, below=below))
-    usl = fit_usl([level.number for level in rates], list(rates.values()))
-    for (level, tok_s), residual in zip(rates.items(), usl.residuals if usl else (), strict=False):
+    usl = fit_usl([level.number for level in users], list(users.values()))
+    for (level, tok_s), residual in zip(users.items(), usl.residuals if usl else (), strict=False):
         if abs(residual) > MAX_USL_RESIDUAL:
             fitted = tok_s * (1 + residual)
             found.append(warn("usl_residual", level, tok_s=tok_s, fitted_tok_s=fitted, residual=residual))

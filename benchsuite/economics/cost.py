@@ -52,19 +52,25 @@ def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCo
     if usd_per_hour_total is None or point.duration_s is None:
         return PointCost(usd_per_hour_total, None, None, None, None)
     cost_usd = usd_per_hour_total * point.duration_s / SECONDS_PER_HOUR
-    all_runs_usd = cost_usd * point.repeat_count
+    all_runs_usd, all_runs_s = cost_usd * point.repeat_count, point.duration_s * point.repeat_count
 
-    def per(count: int | None, unit: float) -> float | None:
+    def per(count: float | None, unit: float) -> float | None:
         return all_runs_usd / count * unit if count else None
 
-    known = point.input_tokens is not None and point.output_tokens is not None
-    tokens = (point.input_tokens or 0) + (point.output_tokens or 0) if known else None
+    def times(per_s: float | None) -> float | None:
+        return None if per_s is None else per_s * all_runs_s
+
+    output: float | None = point.output_tokens
+    if point.level.rate_per_s is not None:  # those that came in the window, whosever they were
+        output = times(point.output_tok_s)
+    tokens = None if point.input_tokens is None or output is None else point.input_tokens + output
     return PointCost(
         usd_per_hour=usd_per_hour_total,
         cost_usd=cost_usd,
-        usd_per_1m_output_tokens=per(point.output_tokens, 1e6),
+        usd_per_1m_output_tokens=per(output, 1e6),
         usd_per_1m_total_tokens=per(tokens, 1e6),
         usd_per_request=per(point.n_ok, 1.0),
+        usd_per_good_request=per(times(point.ratios.get("goodput_per_s")), 1.0),
     )
 
 

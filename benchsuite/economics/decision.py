@@ -76,7 +76,11 @@ def chances(
     for level, kept, duration_s in drawn:
         p_met[level] = float(kept.mean())
         feasible.append(kept)
-        wall.append(np.zeros(draws) if free else duration_s * (1.0 if hourly is None else hourly[level]))
+        usd_per_s = 1.0 if hourly is None else hourly[level]
+        if level.rate_per_s is not None:  # the window's for each request that was due
+            wall.append(duration_s * (usd_per_s or 1.0) / level.rate_per_s)
+        else:
+            wall.append(np.zeros(draws) if free else duration_s * usd_per_s)
     single = [sums.level for sums in levels if len(sums.runs) < 2]
     p_by_level, method = None, ONE_RUN
     if 0 < len(single) < len(levels):
@@ -278,8 +282,10 @@ class JudgedLevels:
 
 
 def _expense(j: EvaluatedLevel) -> float | None:
-    """What is to be least: the cost, or the duration where no price is known or the hour is free."""
-    return j.cost.cost_usd or j.point.duration_s
+    """What is to be least: the cost, or the duration where no price is known or the hour is free. Of a rate, whose
+    window lasts as long at every rate, that of each request which was due: the highest rate is the cheapest."""
+    expense = j.cost.cost_usd or j.point.duration_s
+    return None if expense is None else expense / (j.point.level.rate_per_s or 1.0)
 
 
 def _order(j: EvaluatedLevel) -> tuple[float, Level]:
@@ -307,27 +313,27 @@ def stopped_level(choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> E
 
 def _reason(named: EvaluatedLevel, choice: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> tuple[str, str]:
     """The limit that stops a cheaper level, and in words why `named` is the one. choice: what looks cheapest."""
-    level, stopped = named.point.level, stopped_level(named, judged)
+    level, stopped = named.point.level.label, stopped_level(named, judged)
     proven = "that meet the SLO" if named.slo_verdict == "met" else "that appear to meet the SLO, which is undecided"
     said = [f"{level} is the cheapest of the levels {proven}"]
     if named is not choice:
-        said = [f"{choice.point.level} looks cheaper, by at most 5 %, but this is not certain"]
+        said = [f"{choice.point.level.label} looks cheaper, by at most 5 %, but this is not certain"]
         said.insert(0, f"{level} is the most certain of the cheapest levels {proven}")
     if stopped is not None:
         checks = stopped.checks("not met") or stopped.checks("undecided")
         missed = [check for check in checks if not check.within]
-        binding = str(max(missed, key=_miss).limit) if missed else "; ".join(stopped.doubts)
+        binding = str(max(missed, key=_miss).limit) if missed else "; ".join(stopped.doubts or stopped.misses)
         how = "would be cheaper" if costs_less(stopped, named) else "is the next level"
-        said.append(f"{stopped.point.level} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
+        said.append(f"{stopped.point.level.label} {how} but: {', '.join(stopped.misses or stopped.doubts)}")
     else:
         binding = "no limit: every other level measured costs more"
         if named is not choice:
-            binding = f"no limit: {choice.point.level} looks cheaper, but this is not certain"
-        elif level == max(j.point.level for j in judged):
+            binding = f"no limit: {choice.point.level.label} looks cheaper, but this is not certain"
+        elif named.point.level == max(j.point.level for j in judged):
             binding = "no limit: the highest level measured is feasible; measure higher"
         said += [binding] * (named is choice)
     doubtful = [j for j in judged if j.slo_verdict == "unknown"]
-    said += [f"{j.point.level} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
+    said += [f"{j.point.level.label} is not proven feasible: {', '.join(j.doubts)}" for j in doubtful]
     return binding, "; ".join(dict.fromkeys(said))
 
 
@@ -339,8 +345,8 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
     if not judged:
         return NoFeasiblePoint(model=model, nearest=None, reason="no level was measured")
 
-    def distance(j: EvaluatedLevel) -> tuple[float, int, tuple[float, Level]]:
-        return max(map(_miss, j.limits), default=0.0), len(j.checks("unknown")), _order(j)
+    def distance(j: EvaluatedLevel) -> tuple[bool, float, int, tuple[float, Level]]:
+        return j.point.saturated, max(map(_miss, j.limits), default=0.0), len(j.checks("unknown")), _order(j)
 
     nearest = min(judged, key=distance)
     doubts = (*nearest.misses, *nearest.doubts) or ("it has no duration",)
@@ -349,7 +355,7 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
     return NoFeasiblePoint(
         model=model,
         nearest=nearest,
-        reason=f"{none_meets}; the nearest is {nearest.point.level}: {', '.join(doubts)}",
+        reason=f"{none_meets}; the nearest is {nearest.point.level.label}: {', '.join(doubts)}",
         verdict="not met" if decided else "undecided",
         effort=None if decided else effort(nearest, judged),
         p_by_level=found.p_by_level or {},
@@ -386,7 +392,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         otherwise = "meet the SLO"
         if decision.kind == "optimum":
             saved = 1 - (_relative_cost(rival, decision.recommended) or 1.0)
-            otherwise = f"cost {saved:.0%} less than concurrency {decision.recommended.point.level}"
+            otherwise = f"cost {saved:.0%} less than {decision.recommended.point.level.at}"
         found.append(warn("near_miss", rival.point.level, misses=texts, otherwise=otherwise))
     return found
 

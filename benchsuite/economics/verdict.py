@@ -45,6 +45,8 @@ WHY = {
     "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (" + CONFIDENCE + " each way)",
     "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
     "{wanted:,} requests a run would decide",
+    "saturated": "saturated: it grows with the duration",
+    "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
 }
 _COUNT = "{violations:,} of {n:,} beyond the limit"
@@ -78,7 +80,8 @@ def why_text(check: LimitCheck, criteria: int = 1) -> str:
 def check_limits(
     point: PointSummary, slo: Slo, sums: SloResampling | None = None, client: ClientVerdict | None = None
 ) -> tuple[LimitCheck, ...]:
-    """The verdict on every limit, the SLO's first, then those guards whose figure is known.
+    """The verdict on every limit, the SLO's first, then those guards whose figure is known. A saturated rate keeps no
+    limit on a latency, whatever it was seen at.
 
     sums: of the level's requests, None for a level of a table. client: None where nothing is known of it, or it
     is taken to be beyond doubt.
@@ -90,7 +93,9 @@ def check_limits(
         value = limit.statistic.of_point(point) if figures is None or not figures.steady else figures.value
         if value is None:
             if asked:
-                found.append(LimitCheck(limit, None, "unknown", "unknown"))
+                ratio = limit.statistic.metric.ratio
+                of_users = point.level.rate_per_s is not None and ratio is not None and ratio[1] == "user_s"
+                found.append(LimitCheck(limit, None, "unknown", "no_users" if of_users else "unknown"))
             continue
         if limit.metric in ("error_rate", "empty_rate"):
             check = _share(limit, value, point)
@@ -103,7 +108,10 @@ def check_limits(
             check = _of_short_runs(replace(check, steady=figures.steady), figures, point)
         if limit.share == 1 and check.verdict == "met":
             check = replace(check, verdict="undecided", why="all", repeats=None, requests=None)
-        found.append(replace(_of_disturbed(check, point, client), asked=asked))
+        check = _of_disturbed(check, point, client)
+        if point.saturated and asked and limit.statistic.metric.unit == "s" and check.verdict != "not met":
+            check = replace(check, verdict="not met", why="saturated", values={}, repeats=None, requests=None)
+        found.append(replace(check, asked=asked))
     return tuple(found)
 
 
@@ -218,7 +226,7 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
     best = figures.unramped
     if check.verdict != "not met" or best is None or not check.limit.holds(best):
         return check
-    wanted = STEADY_WAVES * point.level.users
+    wanted = STEADY_WAVES * (point.level.concurrency or 1)
     values = {"best": check.limit.show(best), "wanted": wanted}
     return replace(check, verdict="undecided", why="ramp", values=values, requests=wanted * point.repeat_count)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, level_rows, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, at_level, level_rows, tokens_after_first_chunk
 from benchsuite.economics.verdict import why_text
 from benchsuite.errors import PointsError
 from benchsuite.level import Level, as_plain
@@ -204,10 +204,11 @@ def vllm_files(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     whole, goodput = run.whole, judged_spec(run).limits.goodput
     for measured, repeat in ((m, one) for m in level_rows(whole, goodput) for one in m.repeats):
-        of_level = pc.and_(
-            pc.equal(whole["concurrency"], measured.level.users), pc.equal(whole["repeat"], repeat.repeat)
-        )
-        rows = whole.filter(of_level).select(_OF_VLLM).sort_by("scheduled_s")
+        at = pc.and_(at_level(whole, measured.level), pc.equal(whole["repeat"], repeat.repeat))
+        if measured.level.rate_per_s is not None:  # without its warm-up and its tail
+            due_s = whole["scheduled_s"]
+            at = pc.and_(at, pc.and_(pc.greater_equal(due_s, repeat.start_s), pc.less(due_s, repeat.end_s)))
+        rows = whole.filter(at).select(_OF_VLLM).sort_by("scheduled_s")
         if rows["first_token_s"].null_count == len(rows) and pc.any(pc.equal(rows["status"], "ok")).as_py():
             raise PointsError(
                 "the run was not streamed, and vLLM's files know no request without a first token",
@@ -216,7 +217,7 @@ def vllm_files(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
             )
         found = vllm_result(rows, repeat.duration_s, GOODPUT.of_repeat(measured, repeat))
         point_id = rows["point_id"][0].as_py()
-        yield f"{point_id}.json", _header(run.manifest, point_id, measured.level.users, len(rows)) | found
+        yield f"{point_id}.json", _header(run.manifest, point_id, measured.level, len(rows)) | found
 
 
 _OF_VLLM = [
@@ -225,7 +226,7 @@ _OF_VLLM = [
 ]  # fmt: skip
 
 
-def _header(manifest: RunManifest, point_id: str, level: int, n_requests: int) -> dict[str, Any]:
+def _header(manifest: RunManifest, point_id: str, level: Level, n_requests: int) -> dict[str, Any]:
     endpoint = (manifest.spec.get("server") or {}).get("endpoint")
     backend = "openai" if endpoint == "completions" else "openai-chat"
     return {
@@ -239,9 +240,9 @@ def _header(manifest: RunManifest, point_id: str, level: int, n_requests: int) -
         "benchsuite": manifest.benchsuite,
         "benchsuite_run_id": manifest.run_id,
         "benchsuite_point_id": point_id,
-        "request_rate": "inf",
+        "request_rate": "inf" if level.rate_per_s is None else level.rate_per_s,
         "burstiness": 1.0,
-        "max_concurrency": level,
+        "max_concurrency": level.concurrency,
     }
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from benchsuite.analysis.client_accuracy import client_effects
+from benchsuite.analysis.client_accuracy import client_effects, lateness
 from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
+from benchsuite.analysis.requests import at_level
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
 from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUse, attribute, server_use
@@ -286,16 +287,22 @@ def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level
 
     itl_s: the levels, and the median gap of each.
     """
-    paced, rows = (run.manifest.spec.get("load") or {}).get("max_request_rate") is not None, run.whole
+    load, rows = run.manifest.spec.get("load") or {}, run.whole
     found = {}
     for level, gap_s in itl_s.items():
         states = [entry.client for entry in _entries(run, level) if entry.client]
         if states:
-            of_level = pc.equal(rows["concurrency"], level.users)
-            answered = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), of_level))
+            of_level = rows.filter(at_level(rows, level))
+            answered = of_level.filter(pc.equal(of_level["status"], "ok"))
             lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states]
             lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
+            paced = level.rate_per_s is not None or load.get("max_request_rate") is not None
             effects = client_effects(answered, gap_s, lag_s, paced)
+            if level.rate_per_s is not None:
+                late = lateness(of_level, load.get("max_in_flight"), run.manifest.workers or 1)
+                effects = dataclasses.replace(
+                    effects, late_p99_s=late[0], waited_share=late[1], rate_per_s=level.number
+                )
             known = _calibrated_s(run, level, "kernel" if effects.kernel_stamps else "user")
             found[level] = judge_client(states, effects, known)
     return found
@@ -310,7 +317,7 @@ def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[Server
         if server is not None and server.reasons.get("prefix_cache") == NO_QUERIES:
             share = 0.0
         if share is None:
-            own = rows.filter(pc.equal(rows["concurrency"], point.level.users))
+            own = rows.filter(at_level(rows, point.level))
             own = own.filter(pc.and_(pc.is_valid(own["cached_tokens"]), pc.is_valid(own["input_tokens"])))
             total = pc.sum(own["input_tokens"]).as_py()
             share = pc.sum(own["cached_tokens"]).as_py() / total if total else None
@@ -320,12 +327,12 @@ def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[Server
 
 def _calibrated_s(run: Run, level: Level, stamps: str) -> float | None:
     """The gaps' error (p99) of this machine's calibration at such a level or a higher one, the least such."""
-    points = (run.manifest.calibration or {}).get("points", ())
+    points = () if level.concurrency is None else (run.manifest.calibration or {}).get("points", ())
     known = [
         (one["concurrency"], one["gap_error_ms"]["p99"] or 0.0)
         for one in points
         if one["stamp_source"] == stamps
-        and one["concurrency"] >= level.users
+        and one["concurrency"] >= (level.concurrency or 0)
         and one["tok_s"]
         and one["driver"] == "wire"
     ]
@@ -404,10 +411,8 @@ def ttft_breakdown(judgement: Judgement) -> list[Attribution]:
 def imbalance_text(judgement: Judgement) -> str:
     """Of several own servers how uneven their requests were at worst; '' for one."""
     shares = [(at.imbalance, at.level, len(at.of("own"))) for at in judgement.endpoints.values() if at.imbalance]
-    most, level, n = max(shares, default=(0.0, None, 0))
-    return (
-        f"{n} servers; the busiest got at most {most:.2f} times the mean of requests (concurrency {level})" if n else ""
-    )
+    most, level, n = max(shares, default=(0.0, Level(0), 0))
+    return f"{n} servers; the busiest got at most {most:.2f} times the mean of requests ({level.at})" if n else ""
 
 
 def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgement:

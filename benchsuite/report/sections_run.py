@@ -254,7 +254,8 @@ _SAMPLED: tuple[tuple[tuple[str, float, tuple[tuple[str, str, float], ...]], ...
 
 def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
     """The first repeat of the level that has a beginning and an end; None if none has."""
-    rows = next(one.rows for one in judgement.measured if one.level == level)
+    measured = next(one for one in judgement.measured if one.level == level)
+    rows = measured.around
     repeats = [int(repeat) for repeat in np.unique(rows.repeat)]
     drawn = ((i, timeline(rows, repeat)) for i, repeat in enumerate(repeats))
     i, found = next(((i, one) for i, one in drawn if one is not None), (0, None))
@@ -264,7 +265,11 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
     bounds, in_flight, tok_s = found.edges_s - start_s, found.in_flight.tolist(), found.output_tok_s.tolist()
     middles = ((bounds[1:] + bounds[:-1]) / 2).tolist()
     panels = [
-        Panel("requests in flight", (Trace("in flight", middles, in_flight),), top=level.number),
+        Panel(
+            "requests in flight",
+            (Trace("in flight", middles, in_flight),),
+            top=float(level.concurrency or max(in_flight)),
+        ),
         Panel("output tok/s", (Trace("tok/s", middles, tok_s),)),
     ]
     for samples, sampled in zip((judgement.facts.gpu, judgement.facts.server), _SAMPLED, strict=True):
@@ -275,8 +280,8 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
                 known = [of for of in traces if part[of[0]].null_count < len(part)]
                 drawn_traces = tuple(_trace(part, *of, start_s, mean=top > 0) for of in known)
                 panels += [Panel(label, drawn_traces, top)] if known else []
-    steady = window(rows, np.flatnonzero(rows.repeat == repeats[i]), level.users)
-    at = f"at concurrency {level}"
+    steady = next((window(measured, run) for run in measured.repeats if run.repeat == repeats[i]), None)
+    at = f"at {level.at}"
     title = f"{at.capitalize()}, the run of {fmt.number(length_s)} s has no steady window"
     if steady is not None:
         steady = (steady[0] - start_s, steady[1] - start_s)

@@ -1,0 +1,192 @@
+"""Levels of an open loop: what is measured of them, from when latencies count, saturation, and what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from factory import rate_folder, rate_rows, request_frame, request_row
+
+from benchsuite.analysis.client_accuracy import lateness
+from benchsuite.analysis.open_loop import arrived_tokens, idle_s, is_saturated
+from benchsuite.analysis.requests import level_rows
+from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
+from benchsuite.analysis.warnings import ClientEffects, judge_client
+from benchsuite.economics.cost import point_cost
+from benchsuite.level import Level
+from benchsuite.report.judge import judge_run
+from benchsuite.slo import parse_slo
+from benchsuite.store.run_folder import read_run
+
+AT = {"concurrency": None, "rate_per_s": 10.0, "window_start_s": 0.0, "window_end_s": 20.0}
+
+
+def test_a_stall_is_in_the_latency_from_the_schedule():
+    """10 requests a second for 20 s, 50 ms each, the server stands for 2 s once: the mean is 0.05 + 21 / 200 s from the
+    schedule, and 0.05 s and a bit from the send where one at a time is sent (coordinated omission)."""
+    due_s = np.arange(200) / 10
+    # without a cap: whatever was due in the 2 s is answered at their end; 2.0 + 1.9 + ... + 0.1 = 21 s in all
+    ended_s = np.where((due_s >= 10) & (due_s < 12), 12.0, due_s) + 0.05
+    rows = [request_row(at, end - at, scheduled_s=at, **AT) for at, end in zip(due_s, ended_s, strict=True)]
+    (point,) = summarise_points(request_frame(*rows), model=None)
+    assert point.level == Level(10.0, "rate")
+    assert point.distributions["e2e_s"].mean == pytest.approx(0.155)
+    assert point.distributions["e2e_sent_s"].mean == pytest.approx(0.155)
+
+    # the same with one at a time: each waits for the one before, and its clock runs since it was due
+    free_s, capped = 0.0, []
+    for i, at in enumerate(due_s.tolist()):
+        sent_s = max(at, free_s)
+        free_s = sent_s + 0.05 + 2.0 * (i == 100)
+        capped.append(request_row(sent_s, free_s - sent_s, scheduled_s=at, **AT))
+    (point,) = summarise_points(request_frame(*capped), model=None)
+    assert point.distributions["ttft_s"].mean > 0.155
+    assert point.distributions["ttft_sent_s"].mean == pytest.approx(0.06)
+    assert point.ratios["occupancy"] is point.ratios["output_tok_s_per_user"] is None
+
+
+def test_only_the_window_is_measured_and_its_tokens_are_whosever_they_are():
+    """Warm-up and tail are in no latency and no count; tokens that came in the window are of all requests."""
+    row = dict(AT, window_start_s=10.0, window_end_s=20.0)
+    rows = [
+        request_row(8.0, 1.0, [1.0] * 4, scheduled_s=8.0, **row),  # tokens at 9, 10, 11, 12, 13: three after 10
+        request_row(12.0, 0.5, [0.5] * 4, scheduled_s=12.0, **row),
+        request_row(18.0, 1.0, [1.0] * 4, scheduled_s=18.0, **row),  # at 19, 20, 21, 22, 23: two until 20
+        request_row(20.0, 0.5, [0.5] * 4, scheduled_s=20.0, **row),  # the tail's
+    ]
+    (measured,) = level_rows(request_frame(*rows))
+    assert measured.rows.scheduled_s.tolist() == [12.0, 18.0]
+    assert measured.total("arrived_tokens") == pytest.approx(3 + 5 + 2)
+    (point,) = summarise_points(request_frame(*rows), model=None)
+    assert (point.n_ok, point.n_failed, point.duration_s, point.output_tokens) == (2, 0, 10.0, 10)
+    assert point.output_tok_s == pytest.approx(1.0)
+    assert point.ratios["offered_per_s"] == point.request_per_s == pytest.approx(0.2)
+    assert point.ratios["in_flight"] == pytest.approx((3 + 2.5 + 2) / 10)
+    assert point.max_in_flight == 2
+    assert point.ratios["idle_share"] == pytest.approx(0.35)
+    # what a table at a time gives is the same
+    live = point_figures([_table(rows[:1]), _table(rows[1:])], 0.0, {"ttft_s"})
+    assert live is not None
+    assert (live.n_ok, live.duration_s, live.output_tok_s) == (2, 10.0, pytest.approx(1.0))
+
+
+def _table(rows):
+    import pyarrow as pa
+
+    from benchsuite.store.files import SCHEMA
+
+    return pa.Table.from_pylist([row._asdict() for row in rows], schema=SCHEMA)
+
+
+def test_idle_time_is_what_no_request_covers():
+    """Overlapping requests count once, those that began before the window from its start, without an end to its end."""
+    sent = np.array([-1.0, 2.0, 2.5, 9.0, np.nan])
+    closed = np.array([1.0, 4.0, 3.0, np.nan, np.nan])
+    assert idle_s(sent, closed, 0.0, 10.0) == pytest.approx(1.0 + 5.0)
+    assert idle_s(sent[:0], closed[:0], 0.0, 10.0) == 10.0
+    assert idle_s(np.array([-5.0]), np.array([20.0]), 0.0, 10.0) == 0.0
+
+
+def test_a_response_without_a_stream_arrives_when_it_closes():
+    """All of its tokens, and none of a failed request whose tokens are not known."""
+    tokens, never = np.array([7.0, 7.0, np.nan]), np.full(3, np.nan)
+    closed = np.array([5.0, 11.0, 5.0])
+    assert arrived_tokens(tokens, never, never, closed, lambda _: np.empty(0), 0.0, 10.0).tolist() == [7.0, 0.0, 0.0]
+
+
+def queue(rho: float, rate: float, seed: int, window_s: float = 120.0) -> bool:
+    """Whether an M/M/1 queue at this load, warmed up for 30 s, is found to be saturated."""
+    rng = np.random.default_rng(seed)
+    phases = (30.0, window_s, 30.0)
+    rows = request_frame(*rate_rows(Level(rate, "rate"), 0, 0.0, capacity_per_s=rate / rho, phases_s=phases, rng=rng))
+    due_s, ended_s = rows["scheduled_s"].to_numpy(), rows["closed_s"].to_numpy(dtype=float)
+    return is_saturated(due_s, ended_s, rows["first_token_s"].to_numpy(dtype=float) - due_s, 30.0, 30.0 + window_s)
+
+
+@pytest.mark.parametrize(("rho", "found"), [(0.5, 0), (0.9, 0), (1.1, 20), (1.5, 20)])
+def test_saturation(rho: float, found: int):
+    """Twenty queues at a load: none at 0.9 of the capacity, all at 1.1."""
+    assert sum(queue(rho, 40.0, seed) for seed in range(20)) == found
+
+
+def test_saturation_of_little():
+    """No arrivals, a window of no length, one that never ends: no error, and the last is saturated."""
+    none = np.empty(0)
+    assert not is_saturated(none, none, none, 0.0, 10.0)
+    due = np.arange(100) / 10
+    assert not is_saturated(due, due + 0.01, np.full(100, 0.01), 5.0, 5.0)
+    assert is_saturated(due, np.full(100, np.nan), np.full(100, np.nan), 0.0, 10.0)
+
+
+def test_money_of_a_rate():
+    """An hour at $1.99: 2 requests a second of 200 tokens cost $1.3819 per 1M, 20 a second $0.1382; of a request and of
+    a good one likewise."""
+    for rate, usd in ((2.0, 1.3819), (20.0, 0.1382)):
+        n = round(rate * 100)
+        at = dict(AT, rate_per_s=rate, window_start_s=0.0, window_end_s=100.0)
+        due = np.arange(n) / rate
+        rows = [request_row(t, 0.001, [0.0001] * 199, scheduled_s=t, **at) for t in due]
+        (measured,) = measure_levels(request_frame(*rows), parse_slo("none; goodput: ttft<1s"))
+        cost = point_cost(measured.point, 1.99)
+        assert cost.usd_per_1m_output_tokens == pytest.approx(usd, abs=5e-5)
+        assert cost.usd_per_request == cost.usd_per_good_request == pytest.approx(1.99 / 3600 / rate)
+    half = [row._replace(status="dropped", sent_s=None, first_token_s=None, last_token_s=None, closed_s=None,
+                         output_tokens=None) if i % 2 else row for i, row in enumerate(rows)]  # fmt: skip
+    (measured,) = measure_levels(request_frame(*half), parse_slo("none; goodput: ttft<1s"))
+    assert measured.point.ratios["attainment"] == measured.point.ratios["error_rate"] == 0.5
+    assert measured.point.ratios["offered_per_s"] == pytest.approx(20.0)
+    assert point_cost(measured.point, 1.99).usd_per_good_request == pytest.approx(1.99 / 3600 / 10)
+    assert "dropped" in {one.code for one in measured.point.warnings}
+
+
+def test_a_run_of_rates_is_judged(tmp_path):
+    """M/M/1 with 10 a second: the highest rate within the SLO is chosen, a saturated one meets none, whatever it says,
+    and nothing that speaks of users is found."""
+    path = rate_folder(tmp_path / "run", rates=(2.0, 6.0, 14.0), repeats=3, window_s=100.0, slo="ttft_mean<60s")
+    judged = judge_run(read_run(path))
+    assert [one.point.level for one in judged.judged] == [Level(rate, "rate") for rate in (2.0, 6.0, 14.0)]
+    assert [one.slo_verdict for one in judged.judged] == ["met", "met", "not met"]
+    assert judged.best is not None
+    assert judged.best.point.level == Level(6.0, "rate")
+    assert judged.decision.kind == "optimum"
+    assert judged.decision.p_opt == 1.0
+    for one in judged.judged[:2]:
+        rho = one.point.level.number / 10
+        assert one.point.distributions["e2e_s"].mean == pytest.approx(0.1 / (1 - rho), rel=0.25)
+        assert one.point.ratios["in_flight"] == pytest.approx(rho / (1 - rho), rel=0.35)
+        assert one.point.ratios["idle_share"] == pytest.approx(1 - rho, abs=0.08)
+        assert one.point.intervals["ttft_mean_s"].low is not None
+    codes = {warn.code for one in judged.judged for warn in one.point.warnings}
+    assert codes == {"saturated"}
+    assert "saturated" in judged.judged[2].misses[0]
+    assert judged.slo.limits[0].metric == "ttft_s"
+
+
+def test_limits_on_users_say_why_they_are_not_known(tmp_path):
+    """A rate has no users: the limit is unknown, and says what to limit instead. One run of few requests is a look."""
+    path = rate_folder(tmp_path / "run", rates=(1.0, 2.0), window_s=40.0, slo="output_throughput_per_user>20")
+    judged = judge_run(read_run(path))
+    assert {check.why for one in judged.judged for check in one.limits if check.asked} == {"no_users"}
+    assert judged.decision.kind == "none"
+    assert all({warn.code for warn in one.point.warnings} == {"few_requests"} for one in judged.judged)
+
+
+def test_late_sending_is_the_clients(tmp_path):
+    """What left 30 ms late (p99) makes the client its own bottleneck; what waited for --max-in-flight does not, and has
+    a warning of its own."""
+    late = lambda row: row._replace(sent_s=row.scheduled_s + 0.03)  # noqa: E731
+    judged = judge_run(read_run(rate_folder(tmp_path / "late", rates=(2.0,), row=late)))
+    assert judged.clients[Level(2.0, "rate")].verdict == "client-bound"
+    free = {"s": 0.0}
+
+    def in_line(row):
+        sent_s = max(row.scheduled_s, free["s"])
+        free["s"] = sent_s + 0.4
+        return row._replace(sent_s=sent_s, closed_s=free["s"], last_token_s=free["s"], first_token_s=free["s"])
+
+    table = read_run(rate_folder(tmp_path / "line", rates=(2.0,), row=in_line)).table
+    p99_s, waited = lateness(table, 1, 1)
+    assert p99_s < 1e-9
+    assert 0.5 < waited < 1
+    assert lateness(table, None, 1)[0] > 0.1
+    verdict = judge_client([{}], ClientEffects(True, late_p99_s=p99_s, waited_share=waited, rate_per_s=2.0))
+    assert [warn.code for warn in verdict.warnings(Level(2.0, "rate"))] == ["waited_for_slot"]
