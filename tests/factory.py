@@ -153,6 +153,7 @@ def rate_folder(
             )
             journal = Journal(run.journal_path(point_id, 0))
             for one in rows:
+                one = one._replace(chunk_gap_us=array("i", one.chunk_gap_us))
                 journal.append(row(one) if row else one)
             journal.close()
             run.finish_point(point_id)
@@ -166,8 +167,8 @@ def rate_folder(
         log.append(_gpu_samples(measured, start_s, 8))
         log.close()
     run.finish()
-    spec = {"load": {"concurrency": [1], "repeats": repeats}, **(spec or {})}
-    tree = _spec((1,), repeats, 0, "m", slo, usd_per_hour, spec)
+    tree = _spec((), repeats, 0, "m", slo, usd_per_hour, spec or {})
+    tree["load"] = {"rate": list(rates), "repeats": repeats} | {key: v for key, v in tree["load"].items() if v}
     _finish(run, tree, points, gpu=gpu, more=manifest or {})
     return path
 
@@ -189,7 +190,7 @@ def rate_rows(
                 at_s + 1e-5, begin_s - at_s, [gap_s] * 10, scheduled_s=at_s, point_id=level.point_id(repeat),
                 concurrency=None, rate_per_s=level.number, repeat=repeat, request_id=f"q{i}", prompt_id=f"p{i}",
                 window_start_s=start_s + warmup_s, window_end_s=start_s + warmup_s + window_s, endpoint=BASE_URL,
-                asked_output_tokens=64, read_lag_max_us=9, chunk_gap_us=array("i", [round(gap_s * 1e6)] * 10),
+                asked_output_tokens=64, read_lag_max_us=9,
             )
         )  # fmt: skip
     return rows

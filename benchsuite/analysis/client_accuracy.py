@@ -87,7 +87,8 @@ def lateness(rows: pa.Table, max_in_flight: int | None, workers: int) -> tuple[f
             mine = (repeat == key[0]) & (worker == key[1])
             begun, ended = np.sort(sent_s[mine]), np.sort(closed_s[mine])  # NaN last
             there = np.searchsorted(begun, due_s[mine], "left") - np.searchsorted(ended, due_s[mine], "right")
-            waited[mine] = there >= max(1, max_in_flight // workers)
+            share = max_in_flight // workers + (key[1] < max_in_flight % workers)
+            waited[mine] = there >= max(1, share)
     measured = ~np.isnan(sent_s) & ~(due_s < start_s) & ~(due_s >= end_s)
     counted = measured & ~waited & rows["connection_reused"].to_numpy()
     if not measured.any():

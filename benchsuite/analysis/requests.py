@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchsuite.analysis.open_loop import arrived_tokens, idle_s, is_saturated, overlaps_s
+from benchsuite.analysis.open_loop import arrived_tokens, idle_s, overlaps_s
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
 from benchsuite.metrics import LATENCIES, Metric, Statistic
 from benchsuite.records import end_kind
 from benchsuite.results import EMPTY, Distribution
+from benchsuite.saturation import Saturation, saturation
 from benchsuite.slo import Limit
 
 PERCENTILES = (50, 90, 95, 99)
@@ -96,6 +97,7 @@ class Rows:
     asked_output_tokens: Floats
     n_chunks: Floats
     ok: Bools
+    dropped: Bools
     empty: Bools
     from_usage: Bools
     from_tokenizer: Bools
@@ -160,7 +162,7 @@ def levels(table: pa.Table) -> list[Level]:
     """The levels in the table, ascending."""
     closed, rates = (pc.unique(table[name]).to_pylist() for name in ("concurrency", "rate_per_s"))
     found = [Level(users) for users in closed if users is not None]
-    return sorted([*found, *(Level(rate, "rate") for rate in rates if rate is not None)])
+    return sorted([*found, *(Level(rate, "rate") for rate in rates if rate)])
 
 
 def at_level(table: pa.Table, level: Level) -> pa.ChunkedArray:
@@ -198,6 +200,7 @@ def rows_of(table: pa.Table, level: Level) -> Rows:
         begin_s=numbers["sent_s" if level.rate_per_s is None else "scheduled_s"],
         sent_tokens=sent,
         ok=ok,
+        dropped=_equals(status, "dropped"),
         empty=empty,
         from_usage=_equals(part["token_source"], "usage"),
         from_tokenizer=_equals(part["token_source"], "tokenizer"),
@@ -291,7 +294,11 @@ class Repeat:
     in_flight_s: float
     arrived_tokens: float = 0.0
     idle_s: float = 0.0
-    saturated: bool = False
+    saturation: Saturation | None = None
+
+    @property
+    def saturated(self) -> bool:
+        return self.saturation is not None and bool(self.saturation.saturated)
 
     @property
     def end_s(self) -> float:
@@ -346,15 +353,12 @@ def _windows(rows: Rows) -> tuple[list[Repeat], Bools, dict[str, Floats]]:
             sums[name][order] = each[order] * (whole / own) if own > 0 else whole / len(order)
         if np.isnan(of_mine[order]).all():
             sums["arrived_tokens"][order] = np.nan
-        sent = ~np.isnan(sent_s)
-        saturated = is_saturated(
-            rows.scheduled_s[sent], closed_s[sent], (rows.first_token_s - rows.scheduled_s)[sent], start_s, end_s
-        )
+        found_of = saturation(due_s, closed_s[mine], rows.dropped[mine], start_s, end_s)
         by_time = order[np.argsort(rows.scheduled_s[order], kind="stable")]
         found.append(
             Repeat(
                 int(repeat), start_s, end_s - start_s, by_time, most, float(flight_s.sum()), float(came.sum()),
-                idle_s(sent_s, closed_s, start_s, end_s), saturated,
+                idle_s(sent_s, closed_s, start_s, end_s), found_of,
             )
         )  # fmt: skip
     place = np.cumsum(measured) - 1

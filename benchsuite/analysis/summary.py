@@ -19,7 +19,7 @@ from benchsuite.analysis.steady_state import check_settling, steady_window
 from benchsuite.analysis.warnings import check_rows
 from benchsuite.errors import PointsError
 from benchsuite.level import Level
-from benchsuite.metrics import LATENCIES, RATIOS
+from benchsuite.metrics import LATENCIES, METRICS, RATIOS
 from benchsuite.results import EMPTY, Distribution, PointSummary
 from benchsuite.slo import Slo
 from benchsuite.strict_model import StrictModel, key, parse_csv, refuse_lines
@@ -65,8 +65,10 @@ def point_figures(tables: Iterable[pa.Table], duration_s: float, latencies: Coll
         n += len(rows.ok)
         first_s, last_s = np.fmin.reduce(rows.sent_s, initial=first_s), np.fmax.reduce(rows.latest_s, initial=last_s)
         for name in latencies:
-            gaps_us = rows.gaps_of(rows.ok) if name not in measured.each else None
-            each[name].append(measured.each[name] if gaps_us is None else gaps_us.astype(np.float64) * 1e-6)
+            gaps_us = rows.gaps_of(rows.ok) if METRICS[name].each == "chunks" else None
+            each[name].append(
+                measured.each.get(name, np.empty(0)) if gaps_us is None else gaps_us.astype(np.float64) * 1e-6
+            )
         for name, values in measured.sums.items():
             sums[name].append(float("nan") if (total := known_sum(values)) is None else total)
     if level is None:

@@ -287,7 +287,7 @@ def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level
 
     itl_s: the levels, and the median gap of each.
     """
-    load, rows = run.manifest.spec.get("load") or {}, run.whole
+    load, arrivals, rows = *(run.manifest.spec.get(name) or {} for name in ("load", "arrivals")), run.whole
     found = {}
     for level, gap_s in itl_s.items():
         states = [entry.client for entry in _entries(run, level) if entry.client]
@@ -299,7 +299,7 @@ def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level
             paced = level.rate_per_s is not None or load.get("max_request_rate") is not None
             effects = client_effects(answered, gap_s, lag_s, paced)
             if level.rate_per_s is not None:
-                late = lateness(of_level, load.get("max_in_flight"), run.manifest.workers or 1)
+                late = lateness(of_level, arrivals.get("max_in_flight"), run.manifest.workers or 1)
                 effects = dataclasses.replace(
                     effects, late_p99_s=late[0], waited_share=late[1], rate_per_s=level.number
                 )

@@ -7,7 +7,7 @@ import pytest
 from factory import rate_folder, rate_rows, request_frame, request_row
 
 from benchsuite.analysis.client_accuracy import lateness
-from benchsuite.analysis.open_loop import arrived_tokens, idle_s, is_saturated
+from benchsuite.analysis.open_loop import arrived_tokens, idle_s
 from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
 from benchsuite.analysis.warnings import ClientEffects, judge_client
@@ -93,13 +93,12 @@ def test_a_response_without_a_stream_arrives_when_it_closes():
     assert arrived_tokens(tokens, never, never, closed, lambda _: np.empty(0), 0.0, 10.0).tolist() == [7.0, 0.0, 0.0]
 
 
-def queue(rho: float, rate: float, seed: int, window_s: float = 120.0) -> bool:
-    """Whether an M/M/1 queue at this load, warmed up for 30 s, is found to be saturated."""
-    rng = np.random.default_rng(seed)
-    phases = (30.0, window_s, 30.0)
-    rows = request_frame(*rate_rows(Level(rate, "rate"), 0, 0.0, capacity_per_s=rate / rho, phases_s=phases, rng=rng))
-    due_s, ended_s = rows["scheduled_s"].to_numpy(), rows["closed_s"].to_numpy(dtype=float)
-    return is_saturated(due_s, ended_s, rows["first_token_s"].to_numpy(dtype=float) - due_s, 30.0, 30.0 + window_s)
+def queue(rho: float, rate: float, seed: int) -> bool:
+    """Whether an M/M/1 queue at this load, warmed up for 30 s, is found to be saturated in 120 s."""
+    phases, rng = (30.0, 120.0, 30.0), np.random.default_rng(seed)
+    rows = rate_rows(Level(rate, "rate"), 0, 0.0, capacity_per_s=rate / rho, phases_s=phases, rng=rng)
+    (measured,) = level_rows(request_frame(*rows))
+    return measured.saturated
 
 
 @pytest.mark.parametrize(("rho", "found"), [(0.5, 0), (0.9, 0), (1.1, 20), (1.5, 20)])
@@ -108,13 +107,11 @@ def test_saturation(rho: float, found: int):
     assert sum(queue(rho, 40.0, seed) for seed in range(20)) == found
 
 
-def test_saturation_of_little():
-    """No arrivals, a window of no length, one that never ends: no error, and the last is saturated."""
-    none = np.empty(0)
-    assert not is_saturated(none, none, none, 0.0, 10.0)
-    due = np.arange(100) / 10
-    assert not is_saturated(due, due + 0.01, np.full(100, 0.01), 5.0, 5.0)
-    assert is_saturated(due, np.full(100, np.nan), np.full(100, np.nan), 0.0, 10.0)
+def test_a_window_without_arrivals_is_no_level():
+    """Rows of the warm-up alone give none, those of a window that is no time neither."""
+    row = request_row(8.0, 1.0, scheduled_s=8.0, **dict(AT, window_start_s=10.0))
+    assert list(level_rows(request_frame(row))) == []
+    assert list(level_rows(request_frame(row._replace(window_start_s=None, window_end_s=None)))) != []
 
 
 def test_money_of_a_rate():

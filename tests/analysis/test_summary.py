@@ -361,7 +361,7 @@ def test_every_figure_is_a_plain_number():
             for item in value:
                 walk(item)
         else:
-            assert value is None or type(value) in (int, float, str), type(value)
+            assert value is None or type(value) in (int, float, str, bool), type(value)
             assert not (isinstance(value, float) and math.isnan(value))
 
     walk(dataclasses.asdict(point()))
