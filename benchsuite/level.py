@@ -59,6 +59,11 @@ class Level:
         """Where the kind is not clear from the context: '16', '2.5 req/s'."""
         return self.words if self.kind == "rate" else str(self)
 
+    def named(self, prefix: str = "") -> dict[str, float]:
+        """Under the name of its kind, as JSON has it: {'concurrency': 16}, {'rate_per_s': 2.5}."""
+        name = "rate_per_s" if self.kind == "rate" else "concurrency"
+        return {prefix + name: self.number}
+
     def point_id(self, repeat: int) -> str:
         """'c0016-r0', 'q2.5-r0': the name of the level's point in this repeat."""
         return f"c{self.number:04.0f}-r{repeat}" if self.kind == "concurrency" else f"q{self}-r{repeat}"

@@ -169,8 +169,9 @@ def _reasoning_share(level: Any) -> float | None:
 
 REASONING = ("reasoning_tokens", "reasoning_share", "reasoning_usd")  # shown where a model thinks
 _TABLE = (
-    _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.level.concurrency),
-    _of("rate_per_s", "req/s due", "req/s", "arrivals a second: the level of an open loop; missing in a closed loop",
+    _of("concurrency", "concurrency", "", "virtual users: the level", lambda j: j.point.level.concurrency,
+        of_kind="concurrency"),
+    _of("rate_per_s", "rate", "req/s", "arrivals a second: the level of an open loop; missing in a closed loop",
         lambda j: j.point.level.rate_per_s, of_kind="rate"),
     _of("repeat_count", "repeats", "", "times that the level was measured", lambda j: j.point.repeat_count),
     _of("n_ok", "successful", "", "requests that succeeded, over all repeats", lambda j: j.point.n_ok),
@@ -204,7 +205,7 @@ _TABLE = (
     Metric("request_decode_tok_s", "request decode tok/s", "tok/s", "1 / TPOT", better="more",
            each=lambda r: r.decode_tokens / r.decode_span_s),
     _rate("output_tok_s_per_user", "tok/s/user", "per user: output tokens / (duration x users)",
-          "output_tokens", "user_s", "output_throughput_per_user", with_users="falls"),
+          "output_tokens", "user_s", "output_throughput_per_user", with_users="falls", of_kind="concurrency"),
     _rate("decode_tok_s", "decode tok/s", "per user while decoding, weighted by tokens",
           "decode_tokens", "decode_span_s", "decode_throughput", with_users="falls"),
     _rate("output_tok_s", "output tok/s", "of the system: output tokens (of a rate those that came in it) / duration",
@@ -220,7 +221,7 @@ _TABLE = (
     _rate("attainment", "attainment", "share of issued requests that meet every per-request limit; failures miss",
           "good", "issued", "attainment", unit="ratio", with_users="falls"),
     _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
-          unit="ratio"),
+          unit="ratio", of_kind="concurrency"),
     _rate("in_flight", "in flight", "of a rate: mean number of requests in flight", "in_flight_s", "duration_s", None,
           unit="", better=None, of_kind="rate"),
     _of("in_flight_max", "max in flight", "", "of a rate: most requests in flight at once",

@@ -93,8 +93,8 @@ WARNINGS: dict[str, WarningType] = {
         "raise the connection limit of the server or its proxy, or use more requests than virtual users"),
     "saturated": WarningType(
         "error", "requests of a rate came faster than they ended, in more than half of its repeats",
-        "saturated: {offered:.4g} requests/s were due and {ended:.4g} ended (in {n} of {runs} runs more and more were "
-        "waiting), so that its latencies grow with the duration",
+        "requests came faster than they ended: of {offered:.4g} requests/s that were due {unserved:.0%} were left at "
+        "the end of the window (in {n} of {runs} runs)",
         "a lower rate, or more capacity; what it cannot serve meets no SLO"),
     "dropped": WarningType(
         "error", "requests of a rate were not sent, because max_in_flight were in flight (over = drop)",

@@ -57,7 +57,7 @@ def test_every_column_of_a_record_is_documented(table, record):
     assert names[: len(record._fields)] == list(record._fields)
     assert all(TABLES[table].values())
     more = {"requests": list(DERIVED)}
-    assert names[len(record._fields) :] == more.get(table, ["point_id", "concurrency"])
+    assert names[len(record._fields) :] == more.get(table, ["point_id", "concurrency", "rate_per_s"])
 
 
 def test_frames_have_the_documented_columns(run):

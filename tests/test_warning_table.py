@@ -47,12 +47,17 @@ def test_every_code_is_raised_in_a_test():
     assert [code for code in WARNINGS if f'"{code}"' not in tests] == []
 
 
+def values_of(fields: set[str]) -> dict[str, object]:
+    """A number for each field, a level where its words are named."""
+    return {name.split(".")[0]: Level(7) if "." in name else 7 for name in fields - {"level"}}
+
+
 @pytest.mark.parametrize("code", WARNINGS)
 def test_a_warning_renders(code: str) -> None:
     """With a value for each field of its templates there is a text for the finding and for the remedy."""
     kind = WARNINGS[code]
     fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-    found = warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7))
+    found = warn(code, Level(8), **values_of(fields))
     assert (found.code, found.severity, found.level.users) == (code, kind.severity, 8)
     for text in (found.finding, found.remedy):
         assert text
@@ -64,7 +69,7 @@ def findings() -> list[Finding]:
     found = []
     for code, kind in WARNINGS.items():
         fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-        found.append(warn(code, Level(8), **dict.fromkeys(fields - {"level"}, 7)))
+        found.append(warn(code, Level(8), **values_of(fields)))
     return found
 
 

@@ -94,9 +94,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
 def _check_rate(measured: LevelRows) -> Iterator[Finding]:
     rows, level, runs = measured.rows, measured.level, measured.repeats
     if measured.saturated:
-        offered, ended = measured.ratio(METRICS["offered_per_s"]), measured.ratio(METRICS["request_per_s"])
-        times = {"n": sum(run.saturated for run in runs), "runs": len(runs)}
-        yield warn("saturated", level, offered=offered or 0.0, ended=ended or 0.0, **times)
+        offered, times = measured.ratio(METRICS["offered_per_s"]), [run.saturation for run in runs if run.saturated]
+        unserved = statistics.mean(one.unserved for one in times if one is not None)
+        yield warn("saturated", level, offered=offered or 0.0, unserved=unserved, n=len(times), runs=len(runs))
     if dropped := rows.failures.get("dropped"):
         yield warn("dropped", level, dropped=dropped, issued=len(rows.ok), share=dropped / len(rows.ok))
     if (least := min((len(run.order) for run in runs), default=0)) < MIN_REQUESTS:

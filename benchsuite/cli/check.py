@@ -53,7 +53,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
         what = "a table of levels has no requests or telemetry"
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
     found = [
-        {"model": one.model, "concurrency": level.point.level.concurrency}
+        {"model": one.model, **level.point.level.named()}
         | {name: getattr(warn, name) for name in ("code", "severity", "finding", "effect", "remedy")}
         for one in judgements
         for level in one.judged
@@ -77,9 +77,9 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
         "scaling": lambda one: [scaling_of(one)],
         "attribution": ttft_breakdown,
         "server_use": lambda one: one.server_use,
-        "balance": lambda one: [{"concurrency": at.concurrency} | balance_json(one, at) for at in one.endpoints],
+        "balance": lambda one: [at.named() | balance_json(one, at) for at in one.endpoints],
         "energy": lambda one: [
-            {key: point_json(j)[key] for key in ("concurrency", "energy", "gpu")} for j in one.judged
+            j.point.level.named() | {key: point_json(j)[key] for key in ("energy", "gpu")} for j in one.judged
         ],
     }
     wanted = wanted | {"server_use"} if "attribution" in wanted else wanted
@@ -92,6 +92,7 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
 
 def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set[str]) -> None:
     from benchsuite.report.console import Console, say, table
+    from benchsuite.report.format import level_head
     from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy, print_scaling
 
     console = Console()
@@ -101,8 +102,15 @@ def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set
         own = [row for row in found if row["model"] == one.model]
         say(console, f"{one.model}: {len(own) or 'nothing'} found", style="bold" if own else "bold green")
         if own:
-            heads = ("concurrency", "code", "finding")
-            rows = [[*(str(row[name]) for name in heads[:2]), f"{row['finding']}; {row['effect']}"] for row in own]
+            heads = (level_head(j.point.level for j in one.judged), "code", "finding")
+            rows = [
+                [
+                    f"{row.get('concurrency', row.get('rate_per_s')):g}",
+                    row["code"],
+                    f"{row['finding']}; {row['effect']}",
+                ]
+                for row in own
+            ]
             console.print(table(console, heads, rows, left=("code", "finding"), header=False))
     for code in sorted({row["code"] for row in found}):
         for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):

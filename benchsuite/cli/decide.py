@@ -58,19 +58,20 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
     decision, best = judgement.decision, judgement.best
     plain = decision_json(decision)
     optimum = plain["optimum"] or {}
+    kind = "rate_per_s" if "rate_per_s" in optimum else "concurrency"
     per_1m = None if best is None else best.intervals.get("usd_per_1m_output_tokens")
     return {
         "model": judgement.model,
         "run": judgement.run_id,
-        "optimum_concurrency": optimum.get("concurrency"),
+        f"optimum_{kind}": optimum.get(kind),
         "cost_usd": optimum.get("cost_usd"),
         "usd_per_1m_output_tokens": optimum.get("usd_per_1m_output_tokens"),
         "usd_per_1m_output_tokens_low": per_1m.low if per_1m else None,
         "usd_per_1m_output_tokens_high": per_1m.high if per_1m else None,
         "verdict": decision.verdict,
         "sentence": headline(decision, judgement.judged),
-        "cheapest_concurrency": optimum.get("cheapest_concurrency"),
-        "proven_concurrency": optimum.get("proven_concurrency"),
+        f"cheapest_{kind}": optimum.get(f"cheapest_{kind}"),
+        f"proven_{kind}": optimum.get(f"proven_{kind}"),
         "effort": decision.effort,
         "p_opt": decision.p_opt if decision.kind == "optimum" else None,
         "p_by_level": {str(level): p for level, p in decision.p_by_level.items()} or None,
@@ -81,6 +82,10 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "nearest": (plain["no_feasible"] or {}).get("nearest"),
         "warnings": [warn for one in judgement.judged for warn in one.point.warnings],
     }
+
+
+def _label(level: dict[str, Any]) -> str:
+    return f"{level['rate_per_s']:g} req/s" if "rate_per_s" in level else str(level.get("concurrency", ""))
 
 
 def _print(judgements: list[Judgement], notes: list[str], shown: Shown, *, each_level: bool) -> None:
@@ -101,12 +106,12 @@ def _print(judgements: list[Judgement], notes: list[str], shown: Shown, *, each_
     rows = [
         (
             one.name,
-            str(row["optimum_concurrency"] or "none"),
+            "none" if one.best is None else one.best.point.level.label,
             *(DASH if one.best is None else cell(one.best, column, asked=True) for column in limited),
             row["verdict"],
             usd(row["cost_usd"]),
             usd(row["usd_per_1m_output_tokens"]),
-            str((row["runner_up"] or {}).get("concurrency", "")),
+            _label(row["runner_up"] or {}),
             row["binding"] or row["reason"],
         )
         for one, row in ((one, _plain(one)) for one in judgements)

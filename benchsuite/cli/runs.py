@@ -84,4 +84,5 @@ def _decision(summary: Any) -> str:
     if optimum is None:
         return f"no level: {summary['no_feasible']['verdict']}"
     price = optimum["usd_per_1m_output_tokens"]
-    return f"{optimum['concurrency']}: {optimum['verdict']}" + (f", {usd(float(price))}/1M output" if price else "")
+    level = optimum["concurrency"] if "concurrency" in optimum else f"{optimum['rate_per_s']:g} req/s"
+    return f"{level}: {optimum['verdict']}" + (f", {usd(float(price))}/1M output" if price else "")

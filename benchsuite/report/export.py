@@ -27,8 +27,10 @@ from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.store.run_folder import Run
 
 _TABLE = (
-    "concurrency", "ttft_mean_s", "ttft_p95_s", "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
-    "goodput_per_s", "attainment", "error_rate", "usd_per_1m_output_tokens", "cost_usd", *REASONING,
+    "concurrency", "rate_per_s", "offered_per_s", "in_flight", "idle_share", "ttft_mean_s", "ttft_p95_s",
+    "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
+    "goodput_per_s", "attainment", "error_rate", "usd_per_good_request",
+    "usd_per_1m_output_tokens", "cost_usd", *REASONING,
 )  # fmt: skip
 
 
@@ -125,6 +127,10 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
+    kinds = (None, judged.point.level.kind)
+    ratios, distributions = (
+        {key: value for key, value in of.items() if METRICS[key].of_kind in kinds} for of in (ratios, distributions)
+    )
     costs = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING)
     names = ("energy", "gpu", "slo_verdict", "within_limits", "p_met", "misses", "doubts")
     of_limit = ("asked", "value", "steady", "verdict", "p", "why")
@@ -159,15 +165,17 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         return {"optimum": None, "no_feasible": as_plain({"nearest": _level_json(decision.nearest), **said})}
     level, proven = decision.recommended, decision.proven
     optimum = {
-        "concurrency": level.point.level.concurrency,
+        **level.point.level.named(),
         "binding": decision.binding,
         "cost_usd": level.cost.cost_usd,
         "usd_per_1m_output_tokens": level.cost.usd_per_1m_output_tokens,
         "runner_up": _level_json(decision.runner_up),
         "reason": decision.reason,
         "verdict": decision.verdict,
-        "cheapest_concurrency": decision.choice.point.level.concurrency,
-        "proven_concurrency": None if proven is None else proven.point.level.concurrency,
+        **decision.choice.point.level.named("cheapest_"),
+        **(
+            dict.fromkeys(level.point.level.named("proven_")) if proven is None else proven.point.level.named("proven_")
+        ),
         **effort,
         "p_opt": decision.p_opt,
         **sure,
@@ -179,7 +187,7 @@ def _level_json(judged: EvaluatedLevel | None) -> dict[str, Any] | None:
     if judged is None:
         return None
     return {
-        "concurrency": judged.point.level.concurrency,
+        **judged.point.level.named(),
         "cost_usd": judged.cost.cost_usd,
         "usd_per_1m_output_tokens": judged.cost.usd_per_1m_output_tokens,
         "misses": [*judged.misses],

@@ -67,6 +67,12 @@ def known_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[
     return tuple(heads[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
 
 
+def level_head(levels: Iterable[Level]) -> str:
+    """The head of a column of levels: 'concurrency', of rates 'rate'."""
+    kinds = {level.kind for level in levels}
+    return "rate" if kinds == {"rate"} else "concurrency"
+
+
 def show(metric: Metric, value: float | None) -> str:
     """A value of the metric, given in its base unit, in the unit that tables show, without it."""
     if metric.unit == "usd":
@@ -101,15 +107,18 @@ def is_judged(level: EvaluatedLevel, column: str) -> bool:
     return any(check.asked and check.limit.statistic.column == column for check in level.limits)
 
 
-_COUNTS = ("concurrency", "repeat_count", "n_ok", "n_failed", "duration_s")
+_COUNTS = ("concurrency", "rate_per_s", "repeat_count", "n_ok", "n_failed", "duration_s")
 
 
 def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alone: bool = False) -> tuple[str, ...]:
     """`columns` with the statistics that the SLO limits before all other figures; alone: instead of others of theirs.
 
     Goodput and attainment are left out where no level knows them: no per-request limits were given. So is what is of
-    reasoning where there was none.
+    reasoning where there was none, and what levels of this kind (users, or a rate) do not have.
     """
+    kinds = {None, *(level.point.level.kind for level in judged)}
+    columns = [column for column in columns if BY_COLUMN[column].metric.of_kind in kinds or not judged]
+    columns = [column for column in columns if column != "usd_per_good_request" or "rate" in kinds]
     known = any(level.point.ratios.get("attainment") is not None for level in judged)
     thinks = any(level.point.reasoning_tokens for level in judged)
     shown = [column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput]
@@ -169,9 +178,9 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
         return no_level_text(decision)
     level, proven = decision.recommended, decision.proven
     if decision.verdict != "met" or not decision.p_by_level:
-        named = f"{level.point.level} looks best"
+        named = f"{level.point.level.label} looks best"
     else:
-        named = f"{'optimum' if level is decision.choice else 'recommended'} {level.point.level}"
+        named = f"{'optimum' if level is decision.choice else 'recommended'} {level.point.level.label}"
     figures = [text for text in (slo_figures(level), price_text(level)) if text]
     said = [f"{named}{chance_text(decision)}: {', '.join(figures)}"]
     if decision.verdict != "met":
@@ -179,7 +188,7 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     if settles := effort_text(decision):
         said.append(settles)
     if decision.verdict != "met" and proven is not None:
-        said.append(f"{proven.point.level} is proven to meet it ({price_text(proven)})")
+        said.append(f"{proven.point.level.label} is proven to meet it ({price_text(proven)})")
     return "; ".join([*said, _next_level(level, judged)])
 
 
@@ -218,7 +227,7 @@ def chance_text(decision: Decision) -> str:
     if not by_level:
         return ""
     own = decision.recommended.point.level if decision.kind == "optimum" else None
-    others = [f"{level}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
+    others = [f"{level.label}: {p:.2f}" for level, p in by_level.items() if level != own and p >= 0.005]
     none = 1 - sum(by_level.values())
     others += [f"none: {none:.2f}"] * (none >= 0.005)
     if own is not None:
@@ -245,6 +254,8 @@ def has_intervals(judged: Iterable[EvaluatedLevel]) -> bool:
 def price_text(judged: EvaluatedLevel) -> str:
     """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
     size, cost = set_size(judged), judged.cost
+    if judged.point.level.rate_per_s is not None:
+        return _rate_price_text(judged)
     run = "run" if size is None else f"run of {plural(size, 'request')}"
     if cost.cost_usd is None:
         return f"{number(judged.point.duration_s)} s per {run} (no price given)"
@@ -252,6 +263,18 @@ def price_text(judged: EvaluatedLevel) -> str:
     if per_1m is None:
         return f"{usd(cost.cost_usd)} per {run}"
     return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends_text(judged)}"
+
+
+def _rate_price_text(judged: EvaluatedLevel) -> str:
+    """'$1.38/1M output tokens, $0.000276 per request, 12 % of the time idle'."""
+    cost, idle = judged.cost, judged.point.ratios.get("idle_share")
+    said = [f"{usd(cost.usd_per_1m_output_tokens)}/1M output tokens{ends_text(judged)}"] * bool(
+        cost.usd_per_1m_output_tokens
+    )
+    prices = (("request", cost.usd_per_request), ("good request", cost.usd_per_good_request))
+    said += [f"{usd(price)} per {what}" for what, price in prices if price is not None]
+    said += ["no price given"] * (not said) + [f"{percent(idle)} of the time idle"] * (idle is not None)
+    return ", ".join(said)
 
 
 def ends_text(judged: EvaluatedLevel) -> str:
@@ -267,7 +290,7 @@ def no_level_text(decision: NoFeasiblePoint) -> str:
         return "no level meets the SLO: none was measured"
     open_ = decision.verdict != "not met"
     said = [f"no level {'appears to meet' if open_ else 'meets'} the SLO"]
-    said.append(f"nearest: {nearest.point.level} {doubt_text(nearest) or 'has no duration'}")
+    said.append(f"nearest: {nearest.point.level.label} {doubt_text(nearest) or 'has no duration'}")
     if open_ and (settles := effort_text(decision)):
         said.append(settles)
     return "; ".join(said)
@@ -288,6 +311,8 @@ def doubt_text(judged: EvaluatedLevel, *, values: bool = True) -> str:
         for verdict, verb in verbs
         if (checks := judged.checks(verdict))
     ]
+    if judged.point.saturated:
+        return "is saturated: its latencies grow with the duration"
     # what is missed is enough to rule a level out
     return ", and ".join(said[:1] if judged.checks("not met") else said)
 
@@ -296,13 +321,13 @@ def _next_level(named: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> str:
     stopped = stopped_level(named, judged)
     above = [j for j in judged if j.point.level > named.point.level]
     if stopped is not None and stopped is not min(above, key=lambda j: j.point.level, default=None):
-        return f"{stopped.point.level} would cost less but {doubt_text(stopped)}"
+        return f"{stopped.point.level.label} would cost less but {doubt_text(stopped)}"
     if not above:
         return "it is the highest level measured, so measure higher"
     following = min(above, key=lambda j: j.point.level)
     cheaper = costs_less(following, named)  # then it is not sure to be the cheapest, or it would be named
     reason = doubt_text(following) or f"{'looks cheaper' if cheaper else 'costs more'} ({price_text(following)})"
-    return f"next level {following.point.level} {reason}"
+    return f"next level {following.point.level.label} {reason}"
 
 
 def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
@@ -319,11 +344,11 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     if decision.kind == "optimum" and decision.runner_up is not None:
         second = decision.runner_up
         sure = "" if second.slo_verdict == "met" else f"; whether it meets the SLO {doubt_text(second)}"
-        said.append(f"runner-up {second.point.level}: {price_text(second)}{sure}")
+        said.append(f"runner-up {second.point.level.label}: {price_text(second)}{sure}")
     if decision.kind == "optimum" and level is not decision.choice:
         cheaper = decision.choice
         unsure = "to be the cheapest level that meets the SLO" if cheaper.slo_verdict == "met" else "to meet the SLO"
-        looks = f"{cheaper.point.level} looks cheaper, by at most 5 %, but is not certain {unsure}"
+        looks = f"{cheaper.point.level.label} looks cheaper, by at most 5 %, but is not certain {unsure}"
         said.append(f"{looks} ({price_text(cheaper)})")
     if decision.kind == "none" and any(p >= 0.005 for p in decision.p_by_level.values()):
         said.append(f"when the runs are resampled, the rule picks{chance_text(decision)}")
@@ -346,7 +371,8 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
-        said.append("no price: levels are ranked by the run's duration; give --usd-per-hour or --preset")
+        by = "their rate" if any(j.point.level.rate_per_s for j in judged) else "the run's duration"
+        said.append(f"no price: levels are ranked by {by}; give --usd-per-hour or --preset")
     return said
 
 
@@ -408,4 +434,4 @@ def warning_text(warn: Finding, levels: Sequence[Level]) -> str:
     if not levels:
         return said
     others = f" (likewise {', '.join(str(level) for level in levels[1:])})" if len(levels) > 1 else ""
-    return f"at {levels[0]}{others}: {said}"
+    return f"at {levels[0].label}{others}: {said}"

@@ -24,11 +24,12 @@ class Column(NamedTuple):
 
 def level_table(columns: Sequence[Column], rows: Iterable[tuple[Any, ...]]) -> tuple[Row, list[Row]]:
     """Heads and cells. rows: a level, then the objects that have the fields. Columns without any value are left out."""
+    rows = list(rows)
     cells = [
         (str(level), *(c.show(next(getattr(of, c.field) for of in objects if hasattr(of, c.field))) for c in columns))
         for level, *objects in rows
     ]
-    return fmt.known_columns(("concurrency", *(one.head for one in columns)), cells)
+    return fmt.known_columns((fmt.level_head(row[0] for row in rows), *(one.head for one in columns)), cells)
 
 
 def _difference_ms(value_s: float | None) -> str:
@@ -145,13 +146,14 @@ def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
 
 # what a table of all levels shows on a page: first, and behind "More"
 SHORT = (
-    "concurrency", "n_failed", "ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s",
-    "attainment", "usd_per_1m_output_tokens",
+    "concurrency", "rate_per_s", "n_failed", "ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s",
+    "goodput_per_s", "attainment", "usd_per_good_request", "usd_per_1m_output_tokens",
 )  # fmt: skip
 LEVELS = (
-    "concurrency", "repeat_count", "n_ok", "n_failed", "duration_s", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s",
+    "concurrency", "rate_per_s", "repeat_count", "n_ok", "n_failed", "duration_s", "offered_per_s", "in_flight",
+    "in_flight_max", "idle_share", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s", "ttft_sent_mean_s", "e2e_sent_mean_s",
     "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
-    "usd_per_1m_output_tokens", *REASONING,
+    "usd_per_good_request", "usd_per_1m_output_tokens", *REASONING,
 )  # fmt: skip
 
 
@@ -192,7 +194,7 @@ def latency_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
         for m in metrics
         if (n := one.point.distributions[m.key].n)
     ]
-    return ("concurrency", "latency", "n", *STATS), rows
+    return (fmt.level_head(one.point.level for one in judged), "latency", "n", *STATS), rows
 
 
 _INTERVALS = ("duration_s", "ttft_mean_s", "output_tok_s_per_user", "goodput_per_s", "attainment",
@@ -204,7 +206,7 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
     columns = fmt.with_judged(_INTERVALS, judged)
     rows = [
         (
-            fmt.cell(one, "concurrency"),
+            str(one.point.level),
             fmt.cell(one, "repeat_count"),
             # of one run an interval is within it: not what the table is about
             *((fmt.interval_cell if one.point.repeat_count > 1 else fmt.cell)(one, column) for column in columns),
@@ -214,4 +216,5 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
         )
         for one in judged
     ]
-    return ("concurrency", "repeats", *map(fmt.head, columns), "SLO", "P(SLO)", "P(optimal)"), rows
+    head = fmt.level_head(one.point.level for one in judged)
+    return (head, "repeats", *map(fmt.head, columns), "SLO", "P(SLO)", "P(optimal)"), rows

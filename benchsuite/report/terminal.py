@@ -24,10 +24,12 @@ from benchsuite.results import Decision, EvaluatedLevel, SloVerdict
 _WIDEST = 120  # columns of terminal from which on all of the table is shown; with energy 20 more
 # a column and from which width on it is shown
 _COLUMNS = {
-    "concurrency": 0, "n_ok": 0, "duration_s": 0, "ttft_mean_s": 0, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
+    "concurrency": 0, "rate_per_s": 0, "n_ok": 0, "duration_s": 0, "offered_per_s": WIDE, "in_flight": 0,
+    "idle_share": WIDE, "ttft_mean_s": 0, "ttft_sent_mean_s": WIDE, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
     "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
     "output_tokens": WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
-    "usd_per_1m_output_tokens": 0, "reasoning_tokens": WIDE, "reasoning_share": 0, "reasoning_usd": WIDE,
+    "usd_per_good_request": WIDE, "usd_per_1m_output_tokens": 0,
+    "reasoning_tokens": WIDE, "reasoning_share": 0, "reasoning_usd": WIDE,
     "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
@@ -163,7 +165,8 @@ def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ())
     dropped = {"duration_s"} if "reasoning_share" in columns and not wide else set()
     dropped |= {"duration_s", "tpot_mean_s", "cost_usd"} if "attainment" in columns and not wide else set()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
-    columns = tuple(dict.fromkeys(("concurrency", *asked))) if asked else columns
+    rates = judged[0].point.level.rate_per_s is not None
+    columns = tuple(dict.fromkeys(("rate_per_s" if rates else "concurrency", *asked))) if asked else columns
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]
     rows, styles = [], []
@@ -202,7 +205,7 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
         _print_reasons(console, part, part, found)
     for one in found:
         for warn in one.warnings:
-            say(console, f"concurrency {one.level}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
+            say(console, f"{one.level.at}: {warn.finding}; {warn.remedy}", style="yellow", indent=2)
     loads = [(one.level, one, load) for one, load in zip(found, use, strict=True)]
     _print_table(console, tables.SERVER, loads, f"{model}: server load")
     _print_reasons(console, "server_itl", "ITL server", found)
@@ -212,10 +215,10 @@ def print_breakdown(judgement: Judgement, console: Console) -> None:
 
 def _print_reasons(console: Console, name: str, what: str, levels: Sequence[Attribution | ServerUse]) -> None:
     """One line for each reason why it is unknown, with the levels it holds for."""
-    reasons = [(str(one.level), one.reasons.get(name)) for one in levels]
+    reasons = [(one.level, one.reasons.get(name)) for one in levels]
     for reason in dict.fromkeys(reason for _, reason in reasons if reason):
         at = [level for level, found in reasons if found == reason]
-        where = "" if len(at) == len(reasons) else f" at concurrency {', '.join(at)}"
+        where = "" if len(at) == len(reasons) else f" at {', '.join([at[0].at, *map(str, at[1:])])}"
         say(console, f"{what} unknown{where}: {reason}", style="dim", indent=2)
 
 
@@ -234,7 +237,7 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
         say(console, BEHIND_ONE_URL, style="dim", indent=2)
     for at in levels:
         if at.imbalance is not None:
-            say(console, f"concurrency {at.level}: imbalance {at.imbalance:.2f} (1 is even)", indent=2)
+            say(console, f"{at.level.at}: imbalance {at.imbalance:.2f} (1 is even)", indent=2)
     if judgement.fallback:
         _print_table(console, tables.FALLBACK, judgement.fallback.items(), f"{model}: fallback")
 
