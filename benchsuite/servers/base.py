@@ -1,4 +1,4 @@
-"""What benchsuite knows of a kind of server, as one value; each is a file of its own beside this one. Pure.
+"""What benchsuite knows of a kind of server, as one value; each has a file in this folder. Pure.
 
 A new server is a new file with a `Server` and a line in `servers/__init__.py`; tests/test_server_table.py asks why it
 lacks what it lacks. Sources: docs/METHODS.md, Servers.
@@ -27,7 +27,7 @@ def histogram(figure: str, *names: str, labels: str = "") -> Metrics:
 
 
 def vllm_metrics(prefix: str) -> Metrics:
-    """What several servers give under vLLM's names."""
+    """Metrics of servers that use vLLM's metric names."""
     return {
         "running": f"{prefix}num_requests_running",
         "waiting": f"{prefix}num_requests_waiting",
@@ -45,7 +45,7 @@ def vllm_metrics(prefix: str) -> Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Recognise:
-    """What only this server does; asked for in this order."""
+    """Facts by which only this server is recognised; tried in this order."""
 
     owned_by: str | None = None  # the owner of its models in /v1/models
     header: str | None = None  # a part of its `Server` header
@@ -102,7 +102,7 @@ class Local:
     ready_timeout_s: float = 1800.0  # weights to download, graphs to capture
 
     def flag_of(self, placeholder: str) -> str | None:
-        """The flag before {model}, {host} or {port}; None where it is a position or not there."""
+        """The flag before {model}, {host} or {port}; None if it is positional or absent."""
         words = pairwise(f"{self.words} {self.module_words or ''}".split())
         return next((flag for flag, word in words if word == placeholder and flag.startswith("--")), None)
 
@@ -130,7 +130,7 @@ class ServerTimes(NamedTuple):
 
 
 class NativeEvent(NamedTuple):
-    """One event of a native route; the last one of a response is ended, and has what the server says of the whole."""
+    """One event of a native route; the last of a response has `ended` and the server's figures of the whole."""
 
     kind: int  # 2 for an answer token, 1 for a reasoning token, 0 for none
     text: str | None = None
@@ -158,7 +158,7 @@ class Native:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One kind of server. What it does not have is None, or empty."""
+    """One kind of server. A feature that it lacks is None, or empty."""
 
     name: str
     title: str  # for people
@@ -196,7 +196,7 @@ class Server:
     examples: tuple[str, ...] = ()
 
     def gpus(self, args: Sequence[str]) -> int | None:
-        """How many GPUs the arguments spread the model over; None where they do not say."""
+        """How many GPUs the arguments spread the model over; None if they do not say."""
         groups = (self.parallel_flags or ())[: -1 if self.shared_gpus in args else None]
         sizes = [next((value for flag in group.split() if (value := argument(args, flag))), "") for group in groups]
         known = [max(int(size), 1) for size in sizes if size.isdecimal() and len(size) < 10]
@@ -204,7 +204,7 @@ class Server:
 
 
 def unknown_sampling(server: Server, sampling: Collection[str], *, native: bool) -> list[str]:
-    """The keys of [sampling] that the server's route does not know, and would drop without a word."""
+    """The keys of [sampling] that the server's route does not know and would ignore silently."""
     if native and server.native:
         return [name for name in sampling if name not in server.native.takes]
     return [name for name in sampling if name in server.ignores]
@@ -217,7 +217,7 @@ def argument(args: Sequence[str], flag: str | None) -> str | None:
 
 
 def fill(words: str, **values: str | None) -> list[str]:
-    """The words with {name} as its value; one whose value is None goes, with the flag before it."""
+    """The words with {name} replaced by its value; where that is None, word and flag before it are removed."""
     filled: list[str] = []
     for word in words.split():
         value = values.get(word.strip("{}"), word)
@@ -229,13 +229,13 @@ def fill(words: str, **values: str | None) -> list[str]:
 
 
 def count(value: Any) -> int | None:
-    """A token count as a server gives it, 4.0 too; None if it is none, or would not fit into an int32."""
+    """A token count as a server gives it, also 4.0; None if it is no count, or does not fit into an int32."""
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def seconds(value: Any, per_s: float) -> float | None:
-    """A duration that a server gives in units of 1/`per_s` seconds; None if it is none, negative or absurd."""
+    """A duration that a server gives in units of 1/`per_s` seconds; None if it is no number, negative or absurdly long."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     # compared before it is divided: an integer of hundreds of digits would not fit into a float

@@ -1,4 +1,4 @@
-"""What is where in a run folder, the columns of its tables, and files that appear whole or not at all."""
+"""Names of files in a run folder, the columns of its tables, and files that are written atomically."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ _TYPES = (pa.float64(), pa.int32(), pa.int64(), pa.bool_(), pa.string(), pa.list
 
 
 def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
-    """Raises ValueError for a column that is there twice, or not of its type; of an unknown one: of none of ours."""
+    """Raises ValueError for a duplicate column, a column of another type than the schema's, or an unknown one of a type
+    that no column has."""
     if len(set(found.names)) < len(found.names):
         raise ValueError("a column appears twice")
     for field in found:
@@ -185,7 +186,7 @@ def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
 
 
 def check_values(table: pa.Table) -> None:
-    """Raises ValueError for a number with a fraction that nothing measures: none, or 1e15 and more."""
+    """Raises ValueError for an impossible float: not finite, or 1e15 and more."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_floating(column.type) and pc.all(pc.less(pc.abs(column), 1e15)).as_py() is False:
             raise ValueError(f"the column {name[:80]!r} holds a number that nothing measures")
@@ -195,7 +196,7 @@ _BELOW = {"_ratio": 1.01, "_w": 1e5, "_mhz": 1e5, "_c": 1e3}  # what a reading i
 
 
 def without_impossible(samples: pa.Table) -> tuple[pa.Table, str]:
-    """Samples with null for what nothing measures: below 0, too large, no number; and how many those were, in words."""
+    """Samples with impossible values (below 0, too large, not finite) as null; and how many those were, in words."""
     wrong = []
     for i, field in enumerate(samples.schema):
         number = pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
@@ -286,9 +287,9 @@ def at_schema(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
 
 
 def lock(opened: IO[bytes] | int, *, shared: bool = False) -> bool:
-    """Lock an open file or folder until it is closed, or its process ends; False if somebody else has the lock.
+    """Lock an open file or folder until it is closed, or its process ends; False if another process has the lock.
 
-    File systems that know no locks have all of them free, as has Windows, where runs are read but not measured.
+    On file systems without locks, and on Windows, where runs are read but not measured, it always succeeds.
     """
     try:
         import fcntl

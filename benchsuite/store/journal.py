@@ -1,4 +1,4 @@
-"""Rows and samples on their way to disk: records of Arrow IPC, readable up to the last whole one whatever happens.
+"""Journals of rows and samples: records of Arrow IPC, readable up to the last complete one whatever happens.
 
 A record is a head (magic, length, CRC-32 of the payload, CRC-32 of the head) and one Arrow message: the first holds the
 schema, each later one a batch. Nothing is given to Arrow before its checksum holds.
@@ -73,7 +73,7 @@ class _Stream:
         self._waiting += message
 
     def flush(self) -> None:
-        """Write what waits. Raises StoreError, and then nothing of it is in the file; it is kept for the next try."""
+        """Write the waiting records. Raises StoreError; then none is in the file, and all are kept for the next try."""
         with os_error_as(StoreError, "a journal cannot be written", self._path):
             try:
                 with memoryview(self._waiting) as waiting:
@@ -142,7 +142,7 @@ def _batch(rows: Sequence[RequestRecord]) -> pa.RecordBatch:
 
 
 def keep_pandas_out() -> None:
-    """Let pyarrow find no pandas in this process: it would import it for the first row, 150 ms and 50 MB.
+    """Hide pandas from pyarrow in this process: pyarrow would import it for the first row (150 ms, 50 MB).
 
     For measuring processes, which journal rows and never make a data frame.
     """
@@ -200,9 +200,8 @@ class SampleLog(_Stream):
 
 
 def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> Iterator[pa.RecordBatch]:
-    """Every whole batch of a journal, in its order. A tail that a crash tore is left out.
-
-    A record whose checksum does not hold, or whose columns are not ours, ends the journal, and `damage` then tells it.
+    """Every complete batch of a journal, in order. An incomplete tail after a crash is left out. A record with a wrong
+    checksum or foreign columns ends the journal, and is reported in `damage`.
     Raises OSError.
     """
     with open_regular(path) as file:

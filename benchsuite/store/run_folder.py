@@ -1,4 +1,4 @@
-"""A run folder, written by one process at a time and never over what is there; and read back, whole or cut short.
+"""A run folder: written by one process at a time without overwriting anything, and read back, complete or not.
 
 While a point runs, each worker appends its rows to a journal. At the point's end its journals become
 points/<part>.parquet; at the run's end those become requests.parquet. The samples of GPUs and servers are logs that
@@ -60,18 +60,18 @@ SAMPLES = {name: f"{name}.parquet" for name in SAMPLE_SCHEMAS}
 
 
 def part_name(point_id: str, attempt: int) -> str:
-    """What the files of one attempt at a point are called, without their ends."""
+    """The name of the files of one attempt at a point, without their suffixes."""
     return f"{point_id}.a{attempt}" if attempt else point_id
 
 
 def new_run_id(model: str) -> str:
-    """A name that sorts by time and says the model."""
+    """A name that sorts by time and contains the model."""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", masked(model).rsplit("/", 1)[-1]).strip("-")[:40].lower() or "model"
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{slug}-{secrets.token_hex(2)}"
 
 
 class RunFolder:
-    """A run being measured, new or taken up again. Nobody else can write to it until `release`.
+    """A run being measured, new or resumed. No other process can write to it until `release`.
 
     before: the manifest of the run as it was left, None for a new one. last_attempts: the highest of each point that
     has rows.
@@ -134,7 +134,7 @@ class RunFolder:
         return before
 
     def release(self) -> None:
-        """Let others write to the folder."""
+        """Release the lock: other processes may write to the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -176,7 +176,7 @@ class RunFolder:
             yield from parquet_tables(path, SCHEMA, left_out)
 
     def finish(self) -> None:
-        """Make requests.parquet of all rows, and a file of each kind of samples; only then the parts go."""
+        """Write requests.parquet with all rows, and a file for each kind of samples; then remove the parts."""
         with os_error_as(StoreError, "the rows of the run cannot be merged", self.path):
             reach("compaction")
             damage: dict[Path, str] = {}
@@ -213,7 +213,7 @@ def sorted_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def clear(folder: Path, names: re.Pattern[str] | None = None) -> None:
-    """Remove the files of these names (None: all that a run keeps there) from a folder, and what they link to never.
+    """Remove the files of these names (None: all of a run) from a folder, never the targets of links.
 
     Raises OSError, for a link in the folder's place too.
     """
@@ -264,7 +264,7 @@ def recover(path: Path) -> Run:
 
 
 def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
-    """Leave a run that was measured elsewhere; its manifest last, since a folder without one is no run.
+    """Write a run that was measured elsewhere; its manifest last, since a folder without one is no run.
 
     rows: dicts with the columns of requests.parquet. Refuses a folder that holds anything.
     """
@@ -293,13 +293,13 @@ class Run:
 
     @property
     def whole(self) -> pa.Table:
-        """The rows of the points that were measured to their end: an attempt with a hole in it has no wall time."""
+        """The rows of the points that were measured to their end: an incomplete attempt has no wall time."""
         whole = pc.is_in(_parts(self.table), value_set=pa.array(_parts_of(self.manifest), pa.string()))
         return self.table if pc.all(whole).as_py() else self.table.filter(whole)
 
 
 def copy_run(path: Path, target: Path) -> None:
-    """The facts of a finished run once more, at a place where nothing is; there whole or not at all.
+    """Copy the facts of a finished run to a place where nothing is, atomically.
 
     Raises InputError where something is, StoreError where the system fails.
     """

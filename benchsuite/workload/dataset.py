@@ -54,7 +54,7 @@ _FIELDS = tuple(field.name for field in fields(Prompt))
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file was read: what it is, and what of it was not taken as it stands."""
+    """How a file was read: its format, and what was changed or left out."""
 
     container: str  # JSON lines in gzip, ...
     formats: dict[str, int]  # rows by their format
@@ -68,7 +68,7 @@ class Reading:
         return facts | {"skipped": len(self.skipped)}
 
     def lines(self) -> list[str]:
-        """What a person has to know who sends this set, a line each."""
+        """What the sender of this set has to know, a line each."""
         kinds = ", ".join(f"{n} {name}" for name, n in self.formats.items())
         lines = [f"read from {self.container}: {kinds}"]
         lines += [f"skipped {line}" for line in self.skipped[:SKIPPED_SHOWN]]
@@ -153,12 +153,12 @@ class PromptPlaces:
 
 
 def has_system_prompt(prompt: Prompt) -> bool:
-    """Whether it begins with a message on how to answer."""
+    """Whether it begins with a system or developer message."""
     return (prompt.messages or ({},))[0].get("role") in ("system", "developer")
 
 
 def shared_prefix_ratio(prompts: Sequence[Prompt], system_prompt: str | None = None) -> float:
-    """The share of the set's text that a prefix cache could hold at best, by characters, if no two texts are alike.
+    """The share of the set's text that a prefix cache could hold at best, by characters, if no two texts are equal.
 
     system_prompt: goes before those that have none.
     Copies of a text are new to the cache (a salt of their own), so each round of copies shares with itself alone. In
@@ -192,7 +192,7 @@ def _sorted(items: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def message_text(message: Mapping[str, Any]) -> str:
-    """What a message says as text: its content, or the text parts of it; "" where it has none."""
+    """The text of a message: its content, or the text parts of it; "" if it has none."""
     content = message.get("content")
     if isinstance(content, list):
         return "\n".join(str(part["text"]) for part in content if isinstance(part.get("text"), str))
@@ -242,7 +242,7 @@ def token_weight(text: str) -> float:
 
 
 def estimate_input_tokens(prompt: Prompt) -> int:
-    """About how many input tokens the prompt has (as it was made, else by `token_weight`), without a chat template."""
+    """Estimated input tokens of the prompt (as generated, else by `token_weight`), without a chat template."""
     if prompt.input_tokens is not None:
         return prompt.input_tokens
     return round(sum(map(token_weight, prompt_texts(prompt))))
@@ -307,7 +307,7 @@ def describe(workload: Workload, *, bins: int = 16) -> list[ScenarioStats]:
 
 
 def contents(prompts: Sequence[Prompt]) -> dict[str, int]:
-    """How many requests have what."""
+    """How many requests have each kind of content."""
     kinds = [kinds_of_parts(prompt) for prompt in prompts]
     return {
         "messages": sum(p.messages is not None for p in prompts),

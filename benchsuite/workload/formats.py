@@ -1,8 +1,8 @@
 """Formats of request sets: how a row is recognised by its keys and becomes a prompt, one entry of FORMATS each.
 
 A row is plain data, of whatever container (`benchsuite.workload.readers`). Its format gives the text or the messages;
-id, output cap, reference and what else of a request body a row may have are read alike in all formats. A row that
-cannot be a request is named with its number and the reason.
+id, output cap, reference and other fields of a request body are read in the same way in all formats. A row that cannot
+be a request is named with its number and the reason.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _ROLES = {
 
 
 class Format(NamedTuple):
-    """A kind of rows. recognised: by a row's keys. read: takes its keys out of the row and gives keys of ours."""
+    """A kind of rows. recognised: by a row's keys. read: removes its keys from the row and returns native keys."""
 
     name: str
     says: str
@@ -93,9 +93,9 @@ def parse_workload(
     """The workload in a file's text, bytes or rows. where: the file, for errors; name: None takes `where`.
 
     format_name: of FORMATS, or auto: each row by its keys. columns: by a key of ours the column that fills it, of a
-    nested one a.b.c. skip_bad: how many odd rows may be left out. requests: no more are read than these. texts: makes
-    the prompts of a trace; None: of seed 0, by characters. Raises WorkloadError naming every odd row with its
-    number, or if there is no prompt at all.
+    nested one a.b.c. skip_bad: how many bad rows may be left out. requests: the most that are read. texts: makes
+    the prompts of a trace; None: of seed 0, by characters. Raises WorkloadError naming every bad row with its number,
+    or if there is no prompt at all.
     """
     if not isinstance(data, Container):
         file = io.BytesIO(data.encode() if isinstance(data, str) else data)

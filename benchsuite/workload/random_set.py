@@ -1,4 +1,4 @@
-"""A request set of random words with the lengths that are asked for, in tokens; and the seeded draws of all sets.
+"""A request set of random words with requested lengths in tokens, and the seeded draws of all sets.
 
 Only a tokenizer knows how many tokens a text has. With one the prompts are exact (`benchsuite.workload.tokenizer`);
 without, words are counted at so many tokens each, as the server's own counts of two probes say (load.preflight), or
@@ -71,12 +71,12 @@ class RandomStream:
         return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
 
     def stratified(self, n: int) -> list[float]:
-        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample with little luck in it."""
+        """n numbers in (0, 1), one in each of n equal strips, in random order: a sample of low variance."""
         edges = [(i + max(self.uniform(), 1e-9)) / n for i in range(n)]
         return self.sample(edges, n)
 
     def rounds(self, items: Sequence[T], n: int) -> list[T]:
-        """n items: all of them in random order, again and again, so that each comes about as often as any other."""
+        """n items: all of them in random order, again and again, so that each occurs about equally often."""
         draws = self._rng.random((-(-n // len(items)), len(items)))
         return [items[place] for place in np.argsort(draws, axis=1, kind="stable").ravel()[:n].tolist()]
 
@@ -121,7 +121,7 @@ class TokensPerWord:
 
 
 def make_random(asked: WorkloadSpec, seed: int, ruler: TokensPerWord | TextTokenizer) -> Workload:
-    """The set that `asked` describes. ruler: what knows the length of a text.
+    """The set that `asked` describes. ruler: measures the length of a text.
 
     prefix_share of the prompts begin with the same prefix_tokens tokens, which are part of their length. A text depends
     on its place in the set and its length alone.

@@ -51,7 +51,7 @@ _REFUSED = {
 
 
 class Container(NamedTuple):
-    """What a file is. rows: (number, plain data), a ValueError in the place of data that cannot be read."""
+    """The kind of a file. rows: (number, plain data), a ValueError in the place of data that cannot be read."""
 
     what: str
     unit: str  # of the numbers: line or row

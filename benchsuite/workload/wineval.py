@@ -47,7 +47,7 @@ class LengthDistribution:
     tail_alpha: float = 2.0
 
     def at(self, u: float) -> int:
-        """The length that one uniform number u in (0, 1) stands for: the body below 1 - tail_share, the tail above."""
+        """The quantile of a uniform number u in (0, 1): the body below 1 - tail_share, the tail above."""
         body = 1 - self.tail_share
         if u < body:
             length = self.median * math.exp(self.sigma * _NORMAL.inv_cdf(u / body))
