@@ -235,7 +235,7 @@ def count(value: Any) -> int | None:
 
 
 def seconds(value: Any, per_s: float) -> float | None:
-    """A duration that a server gives in units of 1/`per_s` seconds; None if it is no number, negative or absurdly long."""
+    """A duration that a server gives in units of 1/`per_s` seconds; None if it is no number, negative or too long."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     # compared before it is divided: an integer of hundreds of digits would not fit into a float
