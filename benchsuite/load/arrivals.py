@@ -78,6 +78,7 @@ def arrivals(
             even = np.arange(np.ceil(passed[0]), np.ceil(passed[-1]))
         else:
             even = _renewals(shape if kind == "gamma" else 1.0, -passed[0], passed[-1], seed, repeat)
+            even = even[(even >= passed[0]) & (even < passed[-1])]  # one beyond each end, where the rate may be 0
         due_s = _inverse(even, times, rates, passed)
     due_ns = np.rint(due_s * _NS_PER_S).astype(np.int64)
     first, last = np.searchsorted(due_ns, [round(-before_s * _NS_PER_S), round((window_s + after_s) * _NS_PER_S)])

@@ -21,8 +21,9 @@ from benchsuite.workload.random_set import WORDS, RandomStream, TokensPerWord
 if TYPE_CHECKING:
     from benchsuite.workload.tokenizer import TextTokenizer
 
-_DATE = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:Z|\+00:00)?")
+_DATE = re.compile(r"((?:19[789]|2[01]\d)\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:Z|\+00:00)?")
 _LONGEST = 10_000_000  # tokens
+_LATEST_S = 9e9  # nanoseconds are 64-bit integers
 _BLOCKS = 16_384  # texts of blocks that are kept, as later requests begin with them
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -60,7 +61,7 @@ class Trace(NamedTuple):
 
     def _ns(self, time: Any) -> int:
         if self.unit_s is not None:
-            return round(number(time, self.time) * self.unit_s * 1e9)
+            return round(number(time, self.time, _LATEST_S / self.unit_s) * self.unit_s * 1e9)
         if date := _DATE.fullmatch(str(time).strip()):
             with contextlib.suppress(ValueError):  # there is no such day
                 return int(np.datetime64(date[1], "ns").astype(np.int64))
@@ -80,14 +81,14 @@ def read_mooncake(row: dict[str, Any], _: object = None) -> dict[str, Any]:
     return (MOONCAKE if row.pop("chat_id", None) is None else _BAILIAN).read(row)
 
 
-def number(value: Any, key: str) -> float:
-    """A finite number of 0 or more, or the text of one. Raises ValueError naming the key."""
+def number(value: Any, key: str, most: float = _LATEST_S) -> float:
+    """A number of 0 to most, or the text of one. Raises ValueError naming the key."""
     try:
         found = math.nan if isinstance(value, bool) else float(value) + 0.0
     except (TypeError, ValueError, OverflowError):
         found = math.nan
-    if not 0 <= found < math.inf:
-        raise ValueError(f"{key}: expected a number of 0 or more")
+    if not 0 <= found <= most:
+        raise ValueError(f"{key}: expected a number of 0 or more, up to {most:g} (given {value!r:.40})")
     return found
 
 

@@ -84,6 +84,16 @@ def test_what_lies_about_the_window_changes_nothing_in_it():
             assert [np.array_equal(times, one) for one in changed] == [kind == "constant"] * 2
 
 
+@pytest.mark.parametrize(("profile", "quiet"), [("steps 0 0 1", (-20, 40)), ("ramp 1 0", (60, 80)),
+                                                ("steps 1 0", (30, 80))])  # fmt: skip
+def test_a_rate_of_nothing(profile, quiet):
+    """Where the rate is 0 nothing is due: not at an end of the window, warm-up or tail either."""
+    for kind in ("constant", "poisson", "gamma"):
+        times = due_s(kind, shape=0.5, profile=profile, before_s=20.0, after_s=20.0)
+        assert not ((times >= quiet[0]) & (times < quiet[1])).any()
+        assert len(times) > 50
+
+
 def test_a_trace_is_taken_as_it_is():
     """Its times up to the window's end; what is not ascending is refused with its place."""
     assert due_s("trace", times_s=[0, 0.5, 0.5, 2.0, 3.0], window_s=3.0, before_s=9.0).tolist() == [0, 0.5, 0.5, 2]
