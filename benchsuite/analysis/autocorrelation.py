@@ -1,4 +1,4 @@
-"""How much one request tells about the next: autocorrelation, effective sample size, block length. Pure."""
+"""Dependence between successive requests: autocorrelation, effective sample size, block length. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answered: the requests of each level by endpoint, and whether like servers were loaded and answered alike. Pure.
+"""The requests of each level by endpoint, and whether equal servers had equal load and latency. Pure.
 
 Virtual users stay with their endpoint, so in a closed loop a faster server gets more requests, not more users. What a
 balancer behind one base URL did is not in the rows: only the servers' own metrics tell.
@@ -26,7 +26,7 @@ SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again i
 class EndpointPart:
     """What one endpoint did at one level, over all repeats.
 
-    endpoint: None in runs that do not say. request_share: of all requests sent. busy_share: of all request-seconds
+    endpoint: None in runs without it. request_share: of all requests sent. busy_share: of all request-seconds
     between send and close. Tokens are of successful requests, None if none is known; tokens_unknown counts successful
     requests whose tokens no usage tells. TTFT and TPOT are means, None without such requests.
     """

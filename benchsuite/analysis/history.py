@@ -90,8 +90,10 @@ def _without_change(n: int, excursion: bool) -> Floats:
 
 
 def step(values: Floats, starts: Sequence[int], at: int) -> float | None:
-    """By how much one series (runs,) differs from the segment before the one that begins at `at`; None where a
-    two-sample t test (5 %) does not tell."""
+    """By how much one series (runs,) differs from the segment before the one that begins at `at`.
+
+    None if a two-sample t test (5 %) finds no difference.
+    """
     ends = [*starts, len(values)]
     before, after = values[ends[ends.index(at) - 1] : at], values[at : ends[ends.index(at) + 1]]
     (ss_b, df_b), (ss_a, df_a) = squares(before), squares(after)
@@ -158,7 +160,7 @@ def against(new: Floats, noise: Noise) -> Change:
 def with_sessions(change: Change, noise: Noise) -> Change:
     """The change between two runs, which are two sessions: repeats within a session do not show what those differ by.
 
-    Where there is one run each, the history takes the place of the assumed spread.
+    Where there is one run each, the history replaces the assumed spread.
     """
     of_repeat, within, df = change.sd**2 / 2, change.se**2, change.df
     if assumed := math.isinf(df):

@@ -81,7 +81,7 @@ def binomial_quantile(q: float, n: int, p: float) -> int:
 
 
 def batch_means(values: Floats) -> Estimate:
-    """The mean with a t interval over the means of 30 batches, half as many while neighbours are alike.
+    """The mean with a t interval over the means of 30 batches, half as many while neighbours correlate.
 
     values: (n,) of one run in order of completion, no NaN, without its start and its end. No interval below 40 values,
     or where fewer than five batches would be left before their lag-1 autocorrelation is at most 0.2. Independent values

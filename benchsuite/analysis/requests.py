@@ -49,13 +49,13 @@ Bools = NDArray[np.bool_]
 
 
 def known_sum(values: Floats) -> float | None:
-    """The sum of what is not NaN; None where all is."""
+    """The sum of the values that are not NaN; None if all are."""
     known = values[~np.isnan(values)]
     return float(known.sum()) if len(known) else None
 
 
 def known_mean(values: Floats) -> float | None:
-    """The mean of what is not NaN; None where all is."""
+    """The mean of the values that are not NaN; None if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
 

@@ -150,7 +150,7 @@ class Runs:
 
 
 def crossing(levels: Sequence[float], values: Sequence[float], limit: Limit) -> float | None:
-    """The number of users at which `limit` stops to hold, interpolated; 0.0: at none of the levels, None: at no level.
+    """The number of users from which `limit` is violated, interpolated; 0.0: at none of the levels, None: at no level.
 
     Isotonic regression of the values (falling for per-user rates, rising for latencies and errors), then linear in
     ln N between levels. levels ascending, at least one. Raises ValueError for a metric without a direction.

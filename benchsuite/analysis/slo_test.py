@@ -1,4 +1,4 @@
-"""What it takes to resample a level against an SLO: sums of blocks of its requests, for every limit. Pure.
+"""Resampling of a level against an SLO: sums of blocks of its requests, for every limit. Pure.
 
 Every figure that a limit speaks of is a ratio of two sums over requests, so that a resampled run is a sum of blocks. A
 request's part of the wall time is its share of the time in flight: T = sum(W') / (occupancy N), exactly. A percentile
@@ -178,7 +178,7 @@ class SloResampling:
 
 
 def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
-    """What it takes to judge one level. Blocks are as long as TTFT, TPOT or duration ask for."""
+    """The sums needed to judge one level. Blocks have the length that TTFT, TPOT or duration need, the longest."""
     limits = slo.effective
     windows = steady_runs(measured)
     figures = [_figures(measured, limit, windows) for limit in limits]

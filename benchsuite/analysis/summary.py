@@ -28,7 +28,7 @@ from benchsuite.warning_table import warn
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLevel(LevelRows):
-    """A level of a run: its requests, what they come to, and what it takes to resample them against the SLO."""
+    """A level of a run: its requests, their summary, and the sums to resample them against the SLO."""
 
     point: PointSummary
     resampling: SloResampling

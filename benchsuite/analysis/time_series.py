@@ -1,4 +1,4 @@
-"""A server's samples over time: what its counters grew by over a measured point, and what its gauges were in it. Pure.
+"""A server's samples over time: growth of its counters over a measured point, and its gauges in it. Pure.
 
 Counters are read at the samples nearest to a point's edges, where the sweep takes one each. Requests that straddle an
 edge, or a counter that is filled in late, make the difference approximate; whoever knows how many there were, checks.
@@ -141,7 +141,7 @@ def _bracketed(at_s: Floats, edge_s: float, max_gap_s: float) -> bool:
 
 
 def held_s(at_s: Floats, holds: NDArray[np.bool_], windows: Sequence[Window], max_gap_s: float) -> float:
-    """Seconds for which something seen in readings held, each reading valid until the next, at most `max_gap_s`."""
+    """Seconds for which a condition was true in readings, each valid until the next, at most `max_gap_s`."""
     ends = np.append(at_s[1:], np.inf) if len(at_s) else at_s
     ends = np.minimum(ends, at_s + max_gap_s)
     return sum(float(np.clip(np.minimum(ends, b) - np.maximum(at_s, a), 0, None)[holds].sum()) for a, b in windows)

@@ -1,6 +1,6 @@
-"""Where the time to the first token goes, and whether the server's speed is the client's. Pure; means only.
+"""The parts of the time to first token, and the server's speed next to the client's. Pure; means only.
 
-TTFT = client + network and HTTP + queue + prefill + rest. What a source cannot tell stays empty, and the rest holds it.
+TTFT = client + network and HTTP + queue + prefill + rest. An unknown part stays empty and is in the rest.
 docs/METHODS.md, Where TTFT goes.
 """
 

@@ -1,4 +1,4 @@
-"""What a level costs: its run at the hour's price, the power it drew, and what a paid API answered beside it. Pure.
+"""The cost of a level: its run at the hourly price, its power, and the bill of a fallback API. Pure.
 
 A rented price has its electricity in it and is never topped up.
 """
@@ -141,7 +141,7 @@ def owned_usd_per_hour(price: PriceSpec, power_kw: float | None = None, idle_kw:
 def level_prices(price: PriceSpec, energies: Mapping[Level, PointEnergy | None]) -> dict[Level, float] | None:
     """The whole machine's US dollars per hour at each level, owned GPUs at the power each level drew.
 
-    None if that is unknown at some level: dollars at some levels and none at others do not compare.
+    None if that is unknown at some level: dollars at some levels only cannot be compared.
     """
     found = {}
     for level, energy in energies.items():
@@ -155,7 +155,7 @@ def level_prices(price: PriceSpec, energies: Mapping[Level, PointEnergy | None])
 
 
 def power_warnings(price: PriceSpec, energies: Mapping[Level, PointEnergy | None]) -> list[Finding]:
-    """What stands against putting the levels' measured power beside their price, by level."""
+    """Warnings at levels whose owned GPUs have no known power, or whose energy and price count different GPUs."""
     found = []
     has_price = price.owned is not None or price.usd_per_hour is not None or price.preset is not None
     for level, energy in energies.items():

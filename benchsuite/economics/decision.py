@@ -136,7 +136,7 @@ def resample(levels: Sequence[SloResampling], *, draws: int = DRAWS, seed: int =
 def judge_points(
     points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
 ) -> list[EvaluatedLevel]:
-    """Every point held against every limit, with its cost at the price of the whole machine (one, or its level's).
+    """Every point judged by every limit, with its cost at the price of the whole machine (one, or its level's).
 
     found: from the runs, where there are runs. A points table without an error rate is taken at its word.
     """
@@ -156,9 +156,9 @@ def judge_points(
 def judge_levels(
     points: Sequence[PointSummary], slo: Slo, usd_per_hour_total: HourPrice, found: DecisionUncertainty = NOT_RESAMPLED
 ) -> list[EvaluatedLevel]:
-    """The levels of ONE model judged, each with what the others and the decision say against it.
+    """The levels of ONE model judged, each with the warnings that follow from the other levels and from the decision.
 
-    What the other levels say can disturb a verdict, so it comes first; what hangs on the decision disturbs none.
+    Those from other levels can disturb a verdict, so they come first; those from the decision disturb none.
     Warnings that a point has already stay in front, once.
     """
     judged = judge_points(_warned(points, check_levels(points)), slo, usd_per_hour_total, found)

@@ -36,7 +36,7 @@ GPUS = (
 
 
 class MemoryDemand(StrictModel):
-    """What is to be held: the shape of a model, its requests in flight, and what a server may use of a GPU."""
+    """A memory demand: the shape of a model, its requests in flight, and the share of a GPU that a server may use."""
 
     params_b: float = key(..., "all parameters, in 1e9, inactive experts included", gt=0)
     layers: int = key(..., "layers", gt=0)

@@ -73,7 +73,7 @@ class Fleet(StrictModel):
 
 
 class MachineTerms(StrictModel):
-    """What is said of a measured machine beside its hour's price."""
+    """Terms of a measured machine besides its hourly price."""
 
     concurrency: int | None = key(None, "level to run a replica at", unset="the recommended one", ge=1)
     reserved_usd_per_hour: float | None = key(
@@ -84,7 +84,7 @@ class MachineTerms(StrictModel):
 
 
 class ApiTerms(StrictModel):
-    """What is said of an API beside its price."""
+    """Terms of an API besides its price."""
 
     cached_ratio: float = key(0.0, "share of the input that the API bills as cached", ge=0, le=1)
     price_as_of: Annotated[str, BeforeValidator(price_date)] | None = key(
@@ -158,7 +158,7 @@ class Extras(StrictModel):
 
 
 class PlanFile(StrictModel):
-    """The whole question."""
+    """A plan.toml: demand, machines, APIs and fleet."""
 
     slo: str | None = None
     demand: DemandTable

@@ -1,6 +1,6 @@
 """The verdict on each limit at a level: met, not met, undecided or unknown; and what would decide. Pure.
 
-The one place that decides about limits. Every surface shows what stands here; docs/METHODS.md, "The verdict".
+The only place that decides about limits; every output shows its verdicts: docs/METHODS.md, "The verdict".
 """
 
 from __future__ import annotations

@@ -153,9 +153,9 @@ def _change(row: AbRow) -> str:
 
 
 class AbJudge:
-    """Judges the run folders of two arms: at the looks that may end their session, and at its end.
+    """Judges the run folders of two arms: at each interim look, and at the end of the session.
 
-    metrics, margin: as --metrics and --margin write them. slo: B is held to its limits too.
+    metrics, margin: as --metrics and --margin write them. slo: limits that B must meet too.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class AbJudge:
         self._decided: AbResult | None = None
 
     def judge(self, look: tuple[float, float] = LAST_LOOK, *, probe: bool = False) -> AbResult:
-        """Hold B against A, two run folders that were measured in turn; without metrics by the gate's defaults.
+        """Compare B with A, two run folders that were measured in turn; without metrics by the gate's defaults.
 
         look: the share of the budget at which this is, and that of the last time. probe: after the first round, when
         the arms have not taken turns yet. Raises InputError for arms that differ in more than the server and its

@@ -457,7 +457,7 @@ def ecdf_chart(
 ) -> str:
     """The share of requests at or below a value, a curve per sample, on a log axis. Values <= 0 are left out.
 
-    limits: drawn upright at their `y`, which is on the value axis. unit: of the values, in what they tell.
+    limits: drawn as vertical lines at their `y`, a value. unit: of the values, in tooltips.
     """
     known = ((name, np.asarray(values, float)) for name, values in samples)
     curves = [(name, values[values > 0]) for name, values in known if (values > 0).any()]

@@ -243,10 +243,11 @@ def with_history(
     allowed: Collection[str] = (),
     some_levels: bool = False,
 ) -> tuple[list[Compared], History, list[str]]:
-    """What earlier runs below `folder` make of what is compared; what they are; notes.
+    """The comparisons with the spread of earlier runs below `folder`; those runs; notes.
 
-    With a baseline its comparison also carries what sessions differ by. Without, `run` is compared with the runs since
-    the last change. some_levels: the runs may have others too. Raises InputError where no earlier run is like `run`.
+    With a baseline, the interval of its comparison includes the spread between sessions. Without, `run` is compared
+    with the runs since the last change. some_levels: the runs may have others too. Raises InputError if no earlier run
+    is comparable with `run`.
     """
     known = [one for one in compared if one.logs(one.new) is not None]
     candidates, left_out = _alike(folder, run, baseline, {one.level for one in compared}, allowed, some_levels)
@@ -444,7 +445,7 @@ class RepeatPlan:
         return heads, rows
 
     def lines(self) -> list[str]:
-        """What a run of so many repeats takes, and the notes."""
+        """The cost in requests, minutes and dollars of that many repeats, and the notes."""
         effort = [plural(self.requests, "request")] if self.requests else []
         effort += [f"{number(self.minutes, 2)} min"] * bool(self.minutes) + [usd(self.usd)] * bool(self.usd)
         decided = f"{plural(self.repeats or 0, 'repeat')} a run decide every margin, each run {', '.join(effort)}"

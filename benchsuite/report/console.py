@@ -1,4 +1,4 @@
-"""Text that any terminal can take: what a server or a file says never moves the cursor or breaks the encoding."""
+"""Safe text for any terminal: text from a server or a file never moves the cursor or breaks the encoding."""
 
 from __future__ import annotations
 

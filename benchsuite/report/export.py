@@ -257,7 +257,7 @@ def _header(manifest: RunManifest, point_id: str, level: Level, n_requests: int)
 def vllm_result(rows: pa.Table, duration_s: float, goodput_per_s: float | None = None) -> dict[str, Any]:
     """Totals, statistics and lists of one run of a level. rows: at least one, with the columns _OF_VLLM; in any order.
 
-    Statistics are None where no request succeeded. A token count that no server told is 0, as vLLM has it.
+    Statistics are None where no request succeeded. An unknown token count is 0, as in vLLM's files.
     """
     names = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "input_tokens", "output_tokens")
     columns = {name: rows[name].cast(pa.float64()).to_numpy() for name in names}

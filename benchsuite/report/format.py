@@ -1,4 +1,4 @@
-"""What people read, terminal and page alike: numbers as text, the decision as a sentence. Pure.
+"""Numbers as text and the decision as a sentence, for terminal and page. Pure.
 
 Base units come in (seconds, dollars, ratios); units for people go out. Missing is an en dash.
 """
@@ -162,7 +162,7 @@ def best_tail(judged: Iterable[EvaluatedLevel]) -> str:
 
 
 def set_size(judged: EvaluatedLevel) -> int | None:
-    """Requests in one run of the set; None in a table of points that does not tell."""
+    """Requests in one run of the set; None in a table of points without it."""
     point = judged.point
     return None if point.n_failed is None else round((point.n_ok + point.n_failed) / point.repeat_count)
 
@@ -377,7 +377,7 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
 
 
 def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:
-    """'ttft_p95 at 4, 8': each text once, with all that stands behind it."""
+    """'ttft_p95 at 4, 8': each text once, with all its levels."""
     levels: dict[str, dict[str, None]] = {}
     for text, level in pairs:
         levels.setdefault(text, {})[str(level)] = None

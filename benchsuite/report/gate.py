@@ -1,4 +1,4 @@
-"""The gate: a run held against limits, and against a baseline; one criterion per limit or figure and level."""
+"""The gate: a run compared with limits and with a baseline; one criterion per limit or figure and level."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def gate(
     history: Path | None = None,
     anchor: Judgement | None = None,
 ) -> GateResult:
-    """Hold `run` against its SLO, and against `baseline`, which was judged by the SLO and the price of `run`.
+    """Compare `run` with its SLO, and with `baseline`, which was judged by the SLO and the price of `run`.
 
     regressions: none is the default set. levels: their numbers; none is all. history: a folder of earlier runs, which
     tell what runs differ by, and are what `run` is held against where there is no baseline. anchor: a run to which the

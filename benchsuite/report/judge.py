@@ -46,7 +46,7 @@ from benchsuite.warning_table import Finding, remedy_here, warn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement(JudgedLevels):
-    """A judged run, or one model of a table of levels: the one carrier of what was judged.
+    """A judged run, or one model of a table of levels: everything that a report needs.
 
     name: what it is called among others. run: the facts, None for a table; the rest is empty then. measured: one per
     level, ascending. clients, endpoints: by level. fallback: by level, empty where the spec names none. server_use: one
@@ -434,7 +434,7 @@ def select_model(judgements: Sequence[Judgement], model: str | None) -> Judgemen
 def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
     """What differs between judgements whose costs are compared, in words. Raises PointsError for costs of other work.
 
-    One set of requests and one SLO are demanded; another engine, version or host is a difference to be told.
+    One set of requests and one SLO are demanded; another engine, version or host is a difference to report.
     """
     by_slo = {one.slo: one.source for one in judgements}
     if len(by_slo) > 1:

@@ -206,7 +206,7 @@ def gpu_lines(readings: LatestReadings) -> list[tuple[str, str, str]]:
 
 def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
     def known(*fields: str, per: float = 1.0) -> list[float]:
-        """Of each GPU the first of the fields that it tells."""
+        """Of each GPU the first of the fields that it reports."""
         each = ([value for field in fields if (value := getattr(gpu, field)) is not None] for gpu in gpus)
         return [values[0] / per for values in each if values]
 
@@ -234,7 +234,7 @@ def _gpu_words(gpus: Sequence[GpuSample]) -> tuple[str, str]:
 
 
 def server_words(servers: Sequence[ServerSample]) -> str:
-    """'16 running, 0 waiting, KV cache 34 %', summed over servers; '' where none tells."""
+    """'16 running, 0 waiting, KV cache 34 %', summed over servers; '' if none reports them."""
     words = []
     for field in ("running", "waiting"):
         known = [value for server in servers if (value := getattr(server, field)) is not None]
@@ -252,7 +252,7 @@ def is_plain(console: Console, environment: Mapping[str, str]) -> bool:
 
 
 class SweepView(View):
-    """Shows a sweep as it runs. Use as a context manager: leaving it takes the live lines away.
+    """Shows a sweep as it runs. Use as a context manager: leaving it removes the live lines.
 
     quiet: nothing at all. plain: lines of text instead of live ones; None: where `is_plain` says so.
     """

@@ -1,4 +1,4 @@
-"""What a page says of cost: how it scales with concurrency, what it is sensitive to, what a demand needs. Pure."""
+"""Sections of the page on cost: scaling with concurrency, sensitivity, what a demand needs. Pure."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page: its address, its name in the list of links, and what stands in it, in this order.
+    """A part of a page: its address, its name in the list of links, and its contents, in this order.
 
     title: above it, where that is not the name. What is None in the lists is left out.
     """
@@ -90,7 +90,7 @@ def axis(column: str, *, stat: bool = True) -> str:
 def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = False) -> Series:
     """A point a level in the unit that tables show, with its interval.
 
-    An interval that does not hold the value shown is left out: it is of the steady window alone, the value of all.
+    An interval that does not contain the shown value is left out: it is of the steady window alone, the value of all.
     any_n: also a percentile that few requests support.
     """
     one = BY_COLUMN[column]

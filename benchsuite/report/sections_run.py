@@ -29,7 +29,7 @@ from benchsuite.workload.random_set import lengths_text
 
 
 class Tile(NamedTuple):
-    """A part of the answer: its name, its value, and what it rests on."""
+    """A part of the answer: its name, its value, and its basis."""
 
     label: str
     value: str
@@ -353,7 +353,7 @@ class Card(NamedTuple):
 
 
 def cards(models: Iterable[tuple[str, JudgedLevels]]) -> list[Card]:
-    """One card a code, first what moves the decision most, last what is only to know. models: by their names, '' if
+    """One card per code, the most important for the decision first, information last. models: by their names, '' if
     there is one alone.
     """
     by_code: dict[str, list[tuple[str, Finding]]] = {}

@@ -200,7 +200,9 @@ class SampleLog(_Stream):
 
 
 def journal_batches(path: Path, schema: pa.Schema, damage: dict[Path, str]) -> Iterator[pa.RecordBatch]:
-    """Every complete batch of a journal, in order. An incomplete tail after a crash is left out. A record with a wrong
+    """Every complete batch of a journal, in order.
+
+    An incomplete tail after a crash is left out. A record with a wrong
     checksum or foreign columns ends the journal, and is reported in `damage`.
     Raises OSError.
     """
