@@ -29,6 +29,9 @@ RUN = ("", "two-servers")  # marks of blocks that are run: a comment before the 
 SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
 FEW = {
     "results/qwen": ["--requests", "64", "--concurrency", "2,4", "--repeats", "1"],
+    "results/rates": [
+        "--rate", "20,40", "--duration-s", "1", "--warmup-s", "0.2", "--tail-max-s", "1", "--requests", "8", "--quiet",
+    ],
     "results/first": ["--requests", "12", "--concurrency", "2,4"],
 }
 # what a command may end with besides 0: a machine under test is not a machine to measure on
@@ -157,6 +160,7 @@ def shrunk(words: list[str]) -> list[str]:
 GROUPS = {
     "a GPU box": ("gpu-box", "reference"),
     "own requests": ("own-requests",),
+    "rates": ("rates",),
     "CI": ("ci",),
     "README": ("README",),
     "the rest": ("several-models", "api-or-gpus", "several-machines", "report"),
