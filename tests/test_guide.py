@@ -30,7 +30,17 @@ SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
 FEW = {
     "results/qwen": ["--requests", "64", "--concurrency", "2,4", "--repeats", "1"],
     "results/rates": [
-        "--rate", "20,40", "--duration-s", "1", "--warmup-s", "0.2", "--tail-max-s", "1", "--requests", "8", "--quiet",
+        "--rate",
+        "20,40",
+        "--duration-s",
+        "1",
+        "--warmup-s",
+        "0.2",
+        "--tail-max-s",
+        "1",
+        "--requests",
+        "8",
+        "--quiet",
     ],
     "results/first": ["--requests", "12", "--concurrency", "2,4"],
 }

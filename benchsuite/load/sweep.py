@@ -276,7 +276,18 @@ class SweepRunner:
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
         planned = [
-            PlannedPoint(i, n, p.point_id, p.level, p.repeat, "measuring", p.n_requests, levels=levels, readings=latest)
+            PlannedPoint(
+                i,
+                n,
+                p.point_id,
+                p.level,
+                p.repeat,
+                "measuring",
+                p.n_requests,
+                levels=levels,
+                readings=latest,
+                at_least_s=0.0 if p.open_loop is None else p.open_loop.before_s + p.open_loop.window_s,
+            )
             for i, p in enumerate(todo)
         ]
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once

@@ -86,8 +86,13 @@ def sweep_remaining_s(to_come: Sequence[float], known_s: Mapping[float, float], 
 
 
 def point_remaining_s(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> float | None:
-    """Seconds until the measured point ends, at its rate so far. None in other phases, and before a wave has ended."""
+    """Seconds until the measured point ends, at its rate so far. None in other phases, and before a wave has ended.
+
+    Of an open loop: until its window ends.
+    """
     ended = progress.ended
+    if point.phase == _MEASURING and point.level.kind == "rate":
+        return max(0.0, point.at_least_s - elapsed_s)
     if point.phase != _MEASURING or ended < max(1, min(point.level.concurrency or 1, point.n_requests // 4)):
         return None
     return max(0.0, elapsed_s * (point.n_requests - ended) / ended)
@@ -379,6 +384,9 @@ class SweepView(View):
         """Seconds left of the sweep and of the present point, which counts as known once it is under way."""
         level, known_s, spent_s = point.level.number, dict(self._taken_s), self._now_s() - self._point_began_s
         point_s = point_remaining_s(point, progress, elapsed_s)
+        if point.level.kind == "rate":  # all points take the same time
+            left = len(point.levels) - point.index - 1
+            return None if point_s is None else point_s + left * point.at_least_s, point_s
         if point_s is not None:
             known_s[level] = spent_s + point_s
         elif (whole_s := point_duration_s(level, known_s)) is not None:
