@@ -275,20 +275,11 @@ class SweepRunner:
         todo = self._below_saturation(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
+        loops = [p.open_loop for p in todo]
+        lasting_s = [0.0 if loop is None else loop.before_s + loop.window_s for loop in loops]
         planned = [
-            PlannedPoint(
-                i,
-                n,
-                p.point_id,
-                p.level,
-                p.repeat,
-                "measuring",
-                p.n_requests,
-                levels=levels,
-                readings=latest,
-                at_least_s=0.0 if p.open_loop is None else p.open_loop.before_s + p.open_loop.window_s,
-            )
-            for i, p in enumerate(todo)
+            PlannedPoint(i, n, p.point_id, p.level, p.repeat, "measuring", p.n_requests, s, None, levels, latest)
+            for i, (p, s) in enumerate(zip(todo, lasting_s, strict=True))
         ]
         # SIGTERM and a lost terminal (not under nohup) are as Ctrl-C once
         handled = [n for n in GROUP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
