@@ -29,6 +29,12 @@ Examples:
     default="",
     help="Where the files do not contain it: one level for all files, or one each.",
 )
+@click.option(
+    "--rate",
+    type=CommaList(float),
+    default="",
+    help="Of an open loop, where the files do not contain it: requests per second, one for all files, or one each.",
+)
 @click.option("--model", help="Where the files do not contain it.")
 @spec_options("usd_per_hour", "preset", "gpus", "slo")
 @output_option("The run folder to create.", required=True)
@@ -37,6 +43,7 @@ def command(
     tool: str,
     files: tuple[Path, ...],
     concurrency: list[int],
+    rate: list[float],
     model: str | None,
     output: Path,
     quiet: bool,
@@ -51,6 +58,7 @@ def command(
     import importlib
 
     from benchsuite.importers.imported_run import imported_run, with_levels
+    from benchsuite.level import Level
     from benchsuite.report.judge import unit_price
     from benchsuite.report.page import write_judged
     from benchsuite.report.terminal import print_judgement
@@ -58,7 +66,8 @@ def command(
     from benchsuite.store.run_folder import new_run_id, read_run, write_whole_run
 
     importer = importlib.import_module(f"benchsuite.importers.{tool.replace('-', '_')}")
-    points = with_levels([point for path in files for point in _read(importer, path)], concurrency)
+    levels = [*map(Level, concurrency), *(Level(one, "rate") for one in rate)]
+    points = with_levels([point for path in files for point in _read(importer, path)], levels)
     name = next((point.model for point in points if point.model), model) or tool
     manifest, keys, rows = imported_run(points, tool, importer.DEFINITIONS, run_id=new_run_id(name), model=model)
     spec = load_spec(None, {**keys, **overrides(flags)})

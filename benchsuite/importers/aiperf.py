@@ -105,7 +105,7 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
         ImportedPoint(
             where=where,
             model=None,
-            concurrency=None,
+            level=None,
             requests=tuple(_request(record, number, first_ns) for number, record in kept.items()),
             facts={"warmup_requests": len(records) - len(kept)},
         ),

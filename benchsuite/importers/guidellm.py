@@ -22,6 +22,7 @@ from benchsuite.importers.imported_run import (
     parse_result,
     status_of_error,
 )
+from benchsuite.level import Level
 from benchsuite.records import Status
 
 DEFINITIONS = (
@@ -55,6 +56,7 @@ class _Request(ImportedRequest):
 class _Benchmark(ResultModel):
     strategy: str = at("config.strategy.type_", default=...)
     streams: Users | None = at("config.strategy.streams", "config.strategy.max_concurrency")
+    rate: Annotated[float, Field(gt=0, le=1e6)] | None = at("config.strategy.rate")
     model: str | None = at("config.backend.model")
     duration: Duration | None = None
     total_requests: Count | None = at("metrics.request_totals.total")
@@ -89,14 +91,16 @@ def _point(benchmark: _Benchmark, version: str | None, where: str, i: int) -> Im
         ([request for request in benchmark.incomplete if request.sent_s is not None], "cancelled"),
         (benchmark.errored, None),
     )
-    open_loop = benchmark.strategy in _OPEN_LOOP
+    open_loop, rate = benchmark.strategy in _OPEN_LOOP, benchmark.rate
+    users = 1 if benchmark.strategy == "synchronous" else benchmark.streams
+    level = Level(rate, "rate") if open_loop and rate else None if users is None else Level(users)
     requests = [_request(request, status, open_loop) for items, status in groups for request in items]
     if not requests:
         raise PointsError("the benchmark has no requests", where=f"{where}: benchmarks.{i}.requests")
     return ImportedPoint(
         where=where,
         model=benchmark.model,
-        concurrency=1 if benchmark.strategy == "synchronous" else benchmark.streams,
+        level=level,
         requests=tuple(requests),
         facts={"version": version, "strategy": benchmark.strategy, "duration": benchmark.duration},
     )

@@ -101,7 +101,7 @@ class ImportedPoint:
 
     where: str
     model: str | None
-    concurrency: int | None  # None where the file does not say
+    level: Level | None  # None where the file does not say
     requests: tuple[ImportedRequest, ...]
     chat: bool | None = None  # which endpoint; None if unknown
     facts: dict[str, Any] = field(default_factory=dict)  # what else the file says about itself, for the manifest
@@ -144,36 +144,44 @@ def status_of_error(error: str | None) -> tuple[Status, int | None]:
     return "stream_error", None
 
 
-def with_levels(points: Sequence[ImportedPoint], levels: Sequence[int]) -> tuple[ImportedPoint, ...]:
-    """The points with the concurrency that the user names: none, one for all, or one each.
+def with_levels(points: Sequence[ImportedPoint], levels: Sequence[Level]) -> tuple[ImportedPoint, ...]:
+    """The points with the level that the user names: none, one for all, or one each.
 
-    Raises PointsError if a point still has none, if a file says otherwise, or if the numbers do not match.
+    Raises PointsError if a point still has none, if a file says otherwise, if the numbers do not match, or if some are
+    of an open loop and others of a closed one.
     """
     if len(levels) not in (0, 1, len(points)):
         what, given = "as many levels as points, or one for all", f"{len(levels)} levels, {len(points)} points"
-        raise PointsError(what, where="--concurrency", given=given)
+        raise PointsError(what, where="--concurrency, --rate", given=given)
     named = levels if len(levels) > 1 else [levels[0] if levels else None] * len(points)
     chosen = []
     for point, level in zip(points, named, strict=True):
-        if level is None and point.concurrency is None:
-            hint = "give --concurrency N, one per file"
-            raise PointsError("the file does not say its concurrency", where=point.where, hint=hint)
-        if level is not None and point.concurrency not in (None, level):
-            where, given = f"{point.where} and --concurrency", f"{point.concurrency} and {level}"
-            hint = "leave --concurrency out"
-            raise PointsError("the file has another concurrency", where=where, given=given, hint=hint)
-        chosen.append(dataclasses.replace(point, concurrency=level or point.concurrency))
+        if level is None and point.level is None:
+            hint = "give --concurrency N, or --rate R of an open loop, one per file"
+            raise PointsError("the file does not say its concurrency or rate", where=point.where, hint=hint)
+        if level is not None and point.level not in (None, level):
+            where, given = f"{point.where} and the command line", f"{point.level.words} and {level.words}"
+            hint = "leave --concurrency and --rate out"
+            raise PointsError("the file has another level", where=where, given=given, hint=hint)
+        chosen.append(dataclasses.replace(point, level=level or point.level))
+    if len({point.level.kind for point in chosen if point.level}) > 1:
+        raise PointsError(
+            "points of an open and of a closed loop", where=", ".join(point.where for point in chosen),
+            given=", ".join(point.level.words for point in chosen if point.level),
+            hint="import each into its own folder",
+        )  # fmt: skip
     return tuple(chosen)
 
 
 def imported_run(
     points: Sequence[ImportedPoint], tool: str, definitions: Sequence[str], *, run_id: str, model: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-    """One run of the points, which all have a concurrency: its manifest but for the spec, the dotted keys of the spec
+    """One run of the points, which all have a level: its manifest but for the spec, the dotted keys of the spec
     that the files decide, and its rows (keys of RequestRecord; what the tool does not know is left out).
 
     model: its name where the files have none. Points of the same level are repeats of it. Times start at each point's
-    first request. Raises PointsError if the points are of different models.
+    first request. An open loop's window is from its first to a mean gap behind its last. Raises PointsError if the
+    points are of different models.
     """
     models = {point.model for point in points if point.model is not None}
     if len(models) > 1:
@@ -181,23 +189,32 @@ def imported_run(
             "files of different models", given=", ".join(sorted(models)), hint="import each model into its own folder"
         )
     model = models.pop() if models else model
-    repeats: Counter[int] = Counter()
+    repeats: Counter[Level] = Counter()
     entries, rows = [], []
     for point in points:
-        assert point.concurrency is not None  # with_levels
-        repeat = repeats[point.concurrency]
-        repeats[point.concurrency] += 1
-        point_id = Level(point.concurrency).point_id(repeat)
-        level = {"point_id": point_id, "concurrency": point.concurrency, "repeat": repeat}
-        sent_s = [request.sent_s for request in point.requests if request.sent_s is not None]
-        if not sent_s:
+        assert point.level is not None  # with_levels
+        repeat, rate = repeats[point.level], point.level.rate_per_s
+        repeats[point.level] += 1
+        level: dict[str, Any] = {"concurrency": point.level.concurrency, "rate_per_s": rate}
+        level |= {"point_id": point.level.point_id(repeat), "repeat": repeat}
+        requests = [
+            request if rate is None or request.scheduled_s is not None
+            else request.model_copy(update={"scheduled_s": request.sent_s})
+            for request in point.requests
+        ]  # fmt: skip
+        name = "sent_s" if rate is None else "scheduled_s"
+        began_s = [at_s for request in requests if (at_s := getattr(request, name)) is not None]
+        if not began_s:
             raise PointsError("no request of the file was sent", where=point.where)
-        origin_s = min(sent_s)
-        for request in point.requests:
+        origin_s, window = min(began_s), {}
+        if rate is not None:
+            end_s = (max(began_s) - origin_s) * len(began_s) / max(1, len(began_s) - 1)
+            window = {"window_start_s": 0.0, "window_end_s": end_s or 1 / rate}
+        for request in requests:
             row = request.model_dump(include=set(ImportedRequest.model_fields))
             row |= {name: row[name] - origin_s for name in _TIMES if row[name] is not None}
-            rows.append({"run_id": run_id, **level, **row, "stamp_source": "user"})
-        entries.append(level | {"status": "complete", "imported": point.facts | {"requests": len(point.requests)}})
+            rows.append({"run_id": run_id, **level, **row, **window, "stamp_source": "user"})
+        entries.append(level | {"status": "complete", "imported": point.facts | {"requests": len(requests)}})
     manifest = {
         "schema": SCHEMA_VERSION,
         "run_id": run_id,
@@ -214,7 +231,7 @@ def imported_run(
         "server.model": model,
         "server.endpoint": "completions" if points[0].chat is False else "chat",
         "workload.source": f"imported from {tool}",
-        "load.concurrency": sorted(repeats),
+        f"load.{min(repeats).kind}": [level.number for level in sorted(repeats)],
         "load.repeats": max(repeats.values()),
     }
     return manifest, spec, rows

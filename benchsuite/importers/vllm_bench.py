@@ -24,6 +24,7 @@ from benchsuite.importers.imported_run import (
     parse_result,
     status_of_error,
 )
+from benchsuite.level import Level
 from benchsuite.records import Status
 
 DEFINITIONS = (
@@ -33,6 +34,7 @@ DEFINITIONS = (
     "closed: not recorded; the last token's time is taken",
     "output tokens: the server's usage or, where it sent none, a tokenizer's; the file does not say which",
     "failed requests: only when they were sent is known",
+    "of a rate without --max-concurrency: due when its schedule says where the file has queue_times, else when sent",
     "its own duration starts before the first task is made and ends after the last is gathered",
 )
 _PER_REQUEST = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "errors", "latencies", "queue_times")
@@ -78,12 +80,19 @@ def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:
         ImportedPoint(
             where=where,
             model=file.model_id,
-            concurrency=file.max_concurrency,
+            level=_level(file),
             requests=tuple(_request(file, i) for i in range(len(file.ttfts))),
             chat=None if file.backend is None else file.backend.endswith("chat"),
             facts=file.model_dump(include={*facts, "mean_ttft_ms", "mean_tpot_ms", "mean_itl_ms"}),
         ),
     )
+
+
+def _level(file: _File) -> Level | None:
+    """Its users, where it has them; a rate alone is an open loop."""
+    if file.max_concurrency is not None:
+        return Level(file.max_concurrency)
+    return Level(file.request_rate, "rate") if isinstance(file.request_rate, float) and file.request_rate > 0 else None
 
 
 def _request(file: _File, i: int) -> ImportedRequest:

@@ -35,6 +35,7 @@ from benchsuite.economics.prices import parse_prices
 from benchsuite.errors import BenchsuiteError, read_json, read_toml
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
+from benchsuite.level import Level
 from benchsuite.load.preflight import refusal_text
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
@@ -190,7 +191,7 @@ def shown_text(data: bytes) -> None:
 def _importer(parse: Callable[..., Any]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         points = parse(data.decode("utf-8", "replace"), where="theirs.json")
-        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, "tool", (), run_id="r")
+        imported_run(with_levels([p for p in points if p.level is None], [Level(8)]) or points, "tool", (), run_id="r")
 
     return run
 

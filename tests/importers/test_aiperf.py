@@ -24,7 +24,7 @@ def test_times_are_seconds_after_the_first_request():
     first, second = point.requests[:2]
     assert len(point.requests) == 5
     assert point.facts == {"warmup_requests": 1}
-    assert (point.model, point.concurrency) == (None, None)
+    assert (point.model, point.level) == (None, None)
     assert [first.scheduled_s, first.sent_s, first.headers_s] == pytest.approx([-0.001, 0.0, 0.002])
     assert [first.first_token_s, first.last_token_s, first.closed_s] == pytest.approx([0.1, 0.14, 0.145])
     assert first.chunk_gap_us == (5000,) * 8

@@ -6,6 +6,7 @@ import pytest
 
 from benchsuite.errors import PointsError
 from benchsuite.importers.guidellm import parse
+from benchsuite.level import Level
 from tests.importers.files_for_tests import GUIDELLM
 
 
@@ -17,7 +18,7 @@ def test_a_point_per_benchmark():
     """A synchronous run is one user, a concurrent one its streams; the model is the back end's."""
     points = parse(GUIDELLM.read_text("utf-8"), where="x")
 
-    assert [(p.concurrency, p.model, len(p.requests)) for p in points] == [(1, "tiny-llama", 2), (2, "tiny-llama", 4)]
+    assert [(p.level.users, p.model, len(p.requests)) for p in points] == [(1, "tiny-llama", 2), (2, "tiny-llama", 4)]
     assert points[0].facts["version"] == "0.8.1"
 
 
@@ -49,14 +50,14 @@ def test_without_a_token_count_chunks_are_counted():
     assert (unknown.output_tokens, unknown.n_chunks, unknown.token_source) == (7, 7, "chunks")
 
 
-def test_an_open_loop_has_due_times_and_no_concurrency():
-    """At a constant rate the targeted start is when a request was due; concurrency is for the user to say."""
+def test_an_open_loop_has_due_times_and_a_rate():
+    """At a constant rate the targeted start is when a request was due."""
     changed = tree()
     changed["benchmarks"][0]["config"]["strategy"] = {"type_": "constant", "rate": 2.0}
 
     point = parse(json.dumps(changed), where="x")[0]
 
-    assert point.concurrency is None
+    assert point.level == Level(2.0, "rate")
     assert point.requests[0].sent_s - point.requests[0].scheduled_s == pytest.approx(0.001, abs=1e-6)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchsuite.errors import PointsError
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
+from benchsuite.level import Level
 from tests.importers.files_for_tests import AIPERF, GUIDELLM, VLLM
 
 TREES = {
@@ -25,7 +26,7 @@ PARSERS = [vllm_bench.parse, guidellm.parse, aiperf.parse]
 def check(parse: Any, text: str) -> None:
     try:
         points = parse(text, where="theirs.json")
-        imported_run(with_levels([p for p in points if p.concurrency is None], [8]) or points, "tool", (), run_id="r")
+        imported_run(with_levels([p for p in points if p.level is None], [Level(8)]) or points, "tool", (), run_id="r")
     except PointsError as error:
         assert "theirs.json" in str(error)  # noqa: PT017
 

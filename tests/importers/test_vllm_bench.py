@@ -1,9 +1,14 @@
 """vllm bench's files become rows with our words; what a failed request never had stays empty."""
 
+import dataclasses
+import json
+
 import pytest
 
 from benchsuite.errors import PointsError
-from benchsuite.importers.vllm_bench import parse
+from benchsuite.importers.imported_run import imported_run, with_levels
+from benchsuite.importers.vllm_bench import DEFINITIONS, parse
+from benchsuite.level import Level
 from tests.importers.files_for_tests import VLLM, vllm_tree, vllm_with
 
 FAILURES = {
@@ -21,7 +26,7 @@ def test_means_are_vllms_own():
 
     (point,) = parse(VLLM.read_text("utf-8"), where="x")
 
-    assert (point.model, point.concurrency, point.chat) == ("tiny-llama", 8, False)
+    assert (point.model, point.level.users, point.chat) == ("tiny-llama", 8, False)
     ttft = [r.first_token_s - r.sent_s for r in point.requests]
     tpot = [(r.last_token_s - r.first_token_s) / (r.output_tokens - 1) for r in point.requests]
     gaps = [gap for r in point.requests for gap in r.chunk_gap_us]
@@ -137,3 +142,22 @@ def test_all_mistakes_at_once():
         parse(vllm_with(model_id=5, max_concurrency=0), where="x.json")
 
     assert [line.split(":")[0].strip() for line in caught.value.what.split("\n")[1:]] == ["model_id", "max_concurrency"]
+
+
+def test_a_rate_is_an_open_loop() -> None:
+    """Without a limit of requests in flight the rate is the level, and latencies count from when each was due."""
+    tree = json.loads(vllm_with(max_concurrency=None, request_rate=2.5))
+    n = len(tree["ttfts"])
+    points = parse(json.dumps(tree | {"queue_times": [0.25] * n}), where="x.json")
+    manifest, spec, rows = imported_run(with_levels(points, []), "vllm-bench", DEFINITIONS, run_id="r")
+    assert (points[0].level, spec["load.rate"]) == (Level(2.5, "rate"), [2.5])
+    assert [entry["point_id"] for entry in manifest["points"]] == ["q2.5-r0"]
+    for row in rows:
+        assert (row["rate_per_s"], row["concurrency"], row["window_start_s"]) == (2.5, None, 0.0)
+        assert row["window_start_s"] <= row["scheduled_s"] < row["window_end_s"]
+        assert row["sent_s"] - row["scheduled_s"] == pytest.approx(0.25)
+    mixed = [*points, dataclasses.replace(points[0], level=Level(8))]
+    with pytest.raises(PointsError, match="open and of a closed loop"):
+        with_levels(mixed, [])
+    with pytest.raises(PointsError, match="another level"):
+        with_levels(points, [Level(8)])
