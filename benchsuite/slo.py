@@ -11,6 +11,7 @@ in milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import re
@@ -103,8 +104,9 @@ class Limit:
         if self.typed:
             return self.typed
         text = f"{self.name} {self.op} {self.show(self.value)}"
-        if _parse_limit(text, "").value == self.value:
-            return text
+        with contextlib.suppress(SloError):  # a share above 1, beyond what can be asked for: `scaling.slo_price`
+            if _parse_limit(text, "").value == self.value:
+                return text
         unit = METRICS[self.metric].unit
         return f"{self.name} {self.op} {self.value!r}" + (f" {unit}" if unit != "ratio" else "")
 

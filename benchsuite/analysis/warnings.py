@@ -234,9 +234,11 @@ def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]
     """Our output tokens against the server's own counter over the same runs: a warning when they are > 0.5 % apart.
 
     counted_by_server: one count a run of the level. None where one of them is unknown, or where a request failed, whose
-    tokens the server may have counted and we not.
+    tokens the server may have counted and we not; and of a rate, whose warm-up and tail the server has counted too.
     """
     counts = [count for count in counted_by_server if count is not None]
+    if point.level.rate_per_s is not None:
+        return None
     if point.n_failed or point.output_tokens is None or not counts or len(counts) < len(counted_by_server):
         return None
     theirs = sum(counts)

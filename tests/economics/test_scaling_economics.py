@@ -225,3 +225,15 @@ def test_warning_twice_says_it_once():
     """Judging what was judged already adds nothing."""
     once = warned_levels(TABLE4)
     assert warned_levels(once) == once
+
+
+@pytest.mark.parametrize("limit", ["attainment>=0.9", "error_rate<=0.01", "attainment>0.5"])
+def test_the_price_of_a_limit_on_a_share(limit):
+    """Stricter than the best level's share is above 1 and below 0: no limit that anybody can ask for, and no error."""
+    points = [
+        point(n, 100.0 - n, 20.0, attainment=share, error_rate=1 - share)
+        for n, share in ((1, 1.0), (8, 0.95), (16, 0.4))
+    ]
+    found = scaling(points, parse_slo(f"{limit}; goodput: ttft<1s"), 2.0)
+    assert [str(price.limit) for price in found.prices] == [limit]
+    assert all(0 < step.at <= 1 for step in found.prices[0].steps)
