@@ -41,6 +41,8 @@ VALUES: dict[str, Any] = {
     "server.fallback.headers": {"x-b": "2"}, "server.fallback.query": {"w": "1=2"}, "sampling.top_p": 0.5,
     "sampling.stop": ["a,b", "\n"], "sampling.presence_penalty": -1.5, "sampling.frequency_penalty": 1.5,
     "sampling.reasoning_effort": "none", "sampling.chat_template_kwargs": {"enable_thinking": False, "of": None},
+    "load.rate": [2.0, 4.5], "arrivals.arrival": "gamma", "arrivals.rate_profile": "ramp 0.5 1.5",
+    "arrivals.tail": "drain", "arrivals.over": "drop", "arrivals.speed": [2.0, 4.0],
     "sampling.system_prompt": "Be brief.\n\"Do.\"",
 }  # fmt: skip
 
@@ -58,6 +60,11 @@ def keys_with(key: str) -> dict[str, Any]:
     whole |= {"price.owned.currency": "CNY", "price.owned.currency_per_usd": 7.0} if ".currency" in key else {}
     whole |= {"server.endpoint": "chat"} if key.startswith("sampling.") else {}
     whole |= {"server.fallback.on": ["queue"]} if key == "server.fallback.max_waiting" else {}
+    if key.startswith("arrivals."):
+        replays = key.removeprefix("arrivals.") in ("replay", "speed", "from_s", "to_s")
+        whole |= {"arrivals.replay": True} if replays else {"load.rate": [2.0]}
+        whole |= {"arrivals.arrival": "gamma"} if key == "arrivals.burstiness" else {}
+        whole |= {"arrivals.max_in_flight": 7} if key == "arrivals.over" else {}
     if key.removeprefix("workload.") in RANDOM:
         lengths = {} if key == "workload.scenario" else {"workload.input_tokens": 90, "workload.output_tokens": 9}
         prefix = {"workload.prefix_tokens": 7} if key == "workload.prefix_share" else {}
