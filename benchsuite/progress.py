@@ -82,7 +82,7 @@ class View:
         """elapsed_s: of the point's phase."""
 
     def point_done(self, point: PlannedPoint, rows: Callable[..., Any], duration_s: float) -> None:
-        """rows(left_out=()): reads pyarrow Tables with the columns of RequestRecord; those left out are null."""
+        """rows(left_out=()): reads pyarrow Tables with the columns of RequestRecord but those left out."""
 
     def note(self, text: str) -> None:
         """Something that a person should know now."""

@@ -109,8 +109,11 @@ class RequestRecord(NamedTuple):
     window_end_s: Annotated[float | None, "of an open loop: arrivals from here on are its tail"] = None
 
 
-# texts of requests.parquet that no figure is made of, and that are most of a large run's memory
-UNJUDGED = ("run_id", "request_id", "prompt_id", "scenario", "response_id", "text")
+# columns of requests.parquet that no figure is made of: texts and others, most of a large run's memory
+UNJUDGED = (
+    "run_id", "request_id", "prompt_id", "scenario", "headers_s", "n_empty_chunks", "stale_retries",
+    "http_status", "error", "response_id", "text",
+)  # fmt: skip
 
 
 class GpuSample(NamedTuple):

@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import as_table, at_level, known_mean, known_sum, levels, per_request, rows_of
+from benchsuite.analysis.requests import (
+    as_table,
+    at_level,
+    known_mean,
+    known_sum,
+    levels,
+    per_request,
+    rows_of,
+    rows_where,
+)
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
 
@@ -72,7 +81,7 @@ def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[
     found = []
     for level in levels(table):
         at = at_level(table, level)
-        parts = _parts(table.filter(at), names.filter(at), roles, level)
+        parts = _parts(rows_where(table, at), names.filter(at), roles, level)
         own = [part for part in parts if part.role == "own"]
         requests_own = sum(part.requests for part in own)
         most = max((part.requests for part in own), default=0)
@@ -91,8 +100,8 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
     for endpoint in listed:
         same = pc.is_null(names) if endpoint is None else pc.fill_null(pc.equal(names, endpoint), False)
         mine = same.to_numpy(zero_copy_only=False)
-        rows = rows_of(table.filter(same), level)
-        each = per_request(rows, level)
+        rows = rows_of(rows_where(table, same), level)
+        ttft_s, tpot_s = (per_request(rows, level)[name] for name in ("ttft_s", "tpot_s"))
         told = rows.ok & rows.from_usage & ~np.isnan(rows.input_tokens) & ~np.isnan(rows.output_tokens)
         input_tokens, output_tokens = known_sum(rows.input_tokens[rows.ok]), known_sum(rows.output_tokens[rows.ok])
         parts.append(
@@ -106,9 +115,9 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
                 input_tokens=None if input_tokens is None else int(input_tokens),
                 output_tokens=None if output_tokens is None else int(output_tokens),
                 tokens_unknown=int(np.count_nonzero(rows.ok & ~told)),
-                ttft_s=known_mean(each["ttft_s"]),
-                n_ttft=int(np.count_nonzero(~np.isnan(each["ttft_s"]))),
-                tpot_s=known_mean(each["tpot_s"]),
+                ttft_s=known_mean(ttft_s),
+                n_ttft=int(np.count_nonzero(~np.isnan(ttft_s))),
+                tpot_s=known_mean(tpot_s),
                 busy_share=float(np.nansum(busy_s[mine])) / all_busy_s if all_busy_s > 0 else None,
             )
         )

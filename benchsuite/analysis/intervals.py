@@ -165,6 +165,17 @@ class BlockSums:
         return total
 
 
+def segment_rows(n: int) -> int:
+    """How many of n rows make a segment; blocks of more than _SEGMENTS rows begin at none but the first of each."""
+    return math.ceil(n / _SEGMENTS)
+
+
+def in_segments(values: Floats) -> Floats:
+    """The sums of the segments of a column (n,); itself where a segment is a row."""
+    size = segment_rows(len(values))
+    return values if size < 2 else np.add.reduceat(values, np.arange(0, len(values), size))
+
+
 def block_sums(columns: Floats, block: int, max_blocks: int = MAX_BLOCKS) -> BlockSums:
     """Block sums of `columns` (n, k), n >= 1, no NaN. block: rows; made longer where there would be too many blocks."""
     n = len(columns)
@@ -194,7 +205,7 @@ def ratio_interval(above: Floats, below: Floats, block: int, rng: np.random.Gene
     value = float(above.sum()) / total if total > 0 else None
     if n == 0 or value is None:
         return none(None, n, "no interval: no values")
-    sums = block_sums(np.column_stack([above, below]), block)
+    sums = block_sums(np.column_stack([in_segments(above), in_segments(below)]), math.ceil(block / segment_rows(n)))
     if sums.n_blocks < 10:
         return none(value, n, f"no interval: only {sums.n_blocks} blocks of {block} requests")
     drawn = sums.draw(rng, DRAWS)
@@ -241,7 +252,7 @@ def _resampled_quantile(
     spread = 6 * math.sqrt(p * (1 - p) / n_eff)
     ranks = np.ceil(np.linspace(p - spread, p + spread, _CANDIDATES) * n).clip(1, n).astype(np.int64)
     candidates = np.unique(ordered[ranks - 1])
-    segment = math.ceil(n / _SEGMENTS)
+    segment = segment_rows(n)
     place = np.searchsorted(candidates, values)  # the first candidate that is not below the value
     width = len(candidates) + 1
     cells = np.bincount(np.arange(n) // segment * width + place, minlength=math.ceil(n / segment) * width)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -27,21 +28,27 @@ from benchsuite.slo import Limit
 PERCENTILES = (50, 90, 95, 99)
 
 
-def describe(values: NDArray[Any], scale: float = 1.0) -> Distribution:
+def describe(values: NDArray[Any], scale: float = 1.0, counts: NDArray[Any] | None = None) -> Distribution:
     """The distribution of `values * scale`; NaN is left out, no value at all gives EMPTY.
 
-    values: (n,) numbers, any order. Percentiles are observed values, the inverse of the empirical distribution
-    function: the smallest value that at least p % of all do not exceed. Source: Hyndman & Fan (1996), definition 1.
+    values: (n,) numbers, any order. counts: how often each of them, whole numbers, occurs. Percentiles are observed
+    values, the inverse of the empirical distribution function: the smallest value that at least p % of all do not
+    exceed. Source: Hyndman & Fan (1996), definition 1.
     """
-    if values.dtype.kind == "f":
+    if counts is None:
         values = values[~np.isnan(values)]
-    n = len(values)
+    n = len(values) if counts is None else int(counts.sum())
     if n == 0:
         return EMPTY
-    ranks = [(n * p + 99) // 100 - 1 for p in PERCENTILES]  # ceil(n p / 100) - 1 in whole numbers: 0.07 * 100 is not 7
-    ordered = np.partition(values, [*ranks, n - 1])
-    p50, p90, p95, p99, top = (float(ordered[rank]) * scale for rank in (*ranks, n - 1))
-    return Distribution(n, float(np.mean(values)) * scale, p50, p90, p95, p99, top)
+    ranks = [*((n * p + 99) // 100 - 1 for p in PERCENTILES), n - 1]  # ceil(n p / 100) - 1: 0.07 * 100 is not 7
+    if counts is None:
+        mean = np.mean(values)
+        values.partition(ranks)  # a copy
+        ends = values[ranks]
+    else:
+        mean, order = np.dot(values, counts) / n, np.argsort(values)
+        ends = values[order][np.searchsorted(np.cumsum(counts[order]), ranks, side="right")]
+    return Distribution(n, float(mean) * scale, *(float(end) * scale for end in ends))
 
 
 Floats = NDArray[np.float64]
@@ -68,76 +75,172 @@ _TEXTS = ("status", "token_source", "finish_reason", "notes")
 COLUMNS = (*_COUNTS, *_TIMES, *_TOKENS, *_TEXTS, "chunk_gap_us")
 
 
-@dataclass(frozen=True, slots=True)
+class _Number:
+    """A column of numbers: made of the table's whenever it is asked for, and not kept."""
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, rows: Rows, _: type) -> Floats:
+        values: Floats = rows.table[self._name].cast(pa.float64()).to_numpy()
+        return values
+
+
 class Rows:
     """Requests of one level, one array element each, all (n,). `*_s` and tokens: float64, NaN if missing.
 
-    begin_s: from when its latencies count: when it was sent, of a rate when it was due. failures: how often each
-    status other than ok occurs. gap_us: a list of microseconds per request. timed: successful and with a token.
-    ends_s: the last token, without a stream the close. decode_span_s, decode_tokens: last token minus first, and the
-    tokens that came after the first chunk, where TPOT is defined. single_chunk: several tokens in one piece, which
-    have no pace: TPOT 0 would read as endless speed. empty: successful and without a token, or with the end's alone.
-    notes: how often each occurs. unknown_ends: finish_reasons that nobody knows.
+    table: the level's rows, with COLUMNS. Of a request a few truth values are held besides, so that millions fit into
+    memory. failures: how often each status other than ok occurs. timed: successful and with a token. paced: those with
+    a TPOT. single_chunk: several tokens in one piece, which have no pace: TPOT 0 would read as endless speed. empty:
+    successful and without a token, or with the end's alone. notes: how often each occurs. unknown_ends: finish_reasons
+    that nobody knows.
     """
 
-    repeat: NDArray[np.int64]
-    scheduled_s: Floats
-    sent_s: Floats
-    begin_s: Floats
-    first_token_s: Floats
-    first_answer_s: Floats
-    last_token_s: Floats
-    closed_s: Floats
-    window_start_s: Floats
-    window_end_s: Floats
-    input_tokens: Floats
-    output_tokens: Floats
-    reasoning_tokens: Floats
-    sent_tokens: Floats  # the output's but for those of reasoning that are in no chunk
-    asked_output_tokens: Floats
-    n_chunks: Floats
-    ok: Bools
-    dropped: Bools
-    empty: Bools
-    from_usage: Bools
-    from_tokenizer: Bools
-    ended_by_length: Bools
-    n_reads: int
-    n_merged_reads: int
-    failures: dict[str, int]
-    notes: dict[str, int]
-    unknown_ends: tuple[str, ...]
-    gap_us: pa.ChunkedArray
-    timed: Bools
-    ends_s: Floats
-    decode_span_s: Floats
-    decode_tokens: Floats
-    single_chunk: Bools
+    scheduled_s = _Number()
+    sent_s = _Number()
+    first_token_s = _Number()
+    first_answer_s = _Number()
+    last_token_s = _Number()
+    closed_s = _Number()
+    window_start_s = _Number()
+    window_end_s = _Number()
+    input_tokens = _Number()
+    output_tokens = _Number()
+    reasoning_tokens = _Number()
+    asked_output_tokens = _Number()
+    n_chunks = _Number()
+
+    def __init__(self, table: pa.Table, level: Level) -> None:
+        self.table, self.level = table, level
+        status = table["status"].cast(pa.string())
+        self.ok = ok = _equals(status, "ok")
+        self.dropped = _equals(status, "dropped")
+        counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
+        self.failures = {one["values"]: one["counts"] for one in sorted(counted, key=lambda one: -one["counts"])}
+        tokens, streamed, last_s = self.output_tokens, ~np.isnan(self.first_token_s), self.last_token_s
+        # a stream without a chunk has no last token; of a response without streaming that is its close
+        self.empty = ok & ((tokens == 0) | ((tokens <= 1) & (self.n_chunks == 0) & np.isnan(last_s)))
+        self.timed = ok & ~self.empty
+        several = self.timed & streamed & (self.sent_tokens >= 2)
+        self.paced = several & (last_s - self.first_token_s > 0)
+        self.single_chunk = several & ~self.paced
+        notes: Counter[str] = Counter()
+        for item in pc.value_counts(table["notes"].cast(pa.string()).filter(pa.array(ok))).to_pylist():
+            notes.update(dict.fromkeys((item["values"] or "").split(), item["counts"]))
+        self.notes = dict(notes)
+        ends = {end: end_kind(end) for end in pc.unique(table["finish_reason"].cast(pa.string())).to_pylist() if end}
+        self.ended_by_length = _equals(table["finish_reason"], *(end for end, kind in ends.items() if kind == "cap"))
+        self.unknown_ends = tuple(end for end, kind in ends.items() if kind == "unknown")
+        self.from_usage = _equals(table["token_source"], "usage")
+        self.from_tokenizer = _equals(table["token_source"], "tokenizer")
+        self.n_reads, self.n_merged_reads = (pc.sum(table[name]).as_py() or 0 for name in ("n_reads", "merged_reads"))
+
+    @property
+    def repeat(self) -> NDArray[np.int64]:
+        """Of each row."""
+        return np.asarray(self.table["repeat"].to_numpy(), np.int64)
+
+    @property
+    def begin_s(self) -> Floats:
+        """From when its latencies count: when it was sent, of a rate when it was due."""
+        return self.sent_s if self.level.rate_per_s is None else self.scheduled_s
+
+    @property
+    def sent_tokens(self) -> Floats:
+        """The output's but for those of reasoning that are in no chunk."""
+        tokens, to_answer_s = self.output_tokens, self.first_answer_s - self.first_token_s
+        return tokens - hidden_tokens(self.reasoning_tokens, tokens, self.n_chunks, to_answer_s)
+
+    @property
+    def ends_s(self) -> Floats:
+        """The last token, without a stream the close."""
+        return np.where(np.isnan(self.first_token_s), self.closed_s, self.last_token_s)
+
+    @property
+    def decode_span_s(self) -> Floats:
+        """The last token minus the first, where TPOT is defined."""
+        return np.where(self.paced, self.last_token_s - self.first_token_s, np.nan)
+
+    @property
+    def decode_tokens(self) -> Floats:
+        """Those that came after the first chunk, where TPOT is defined."""
+        return np.where(self.paced, tokens_after_first_chunk(self.sent_tokens, self.n_chunks), np.nan)
 
     @property
     def latest_s(self) -> Floats:
         """The last that is known of each."""
         return np.fmax(np.fmax(self.closed_s, self.last_token_s), np.fmax(self.first_token_s, self.sent_s))
 
-    @property
-    def paced(self) -> Bools:
-        """Requests with a TPOT."""
-        return ~np.isnan(self.decode_tokens)
+    def gaps(self, mask: Bools) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        """The gaps of the rows in `mask` in microseconds, and how many each row has; some thousand rows at a time."""
+        at = 0
+        for chunk in self.table["chunk_gap_us"].chunks:
+            here, at = mask[at : at + len(chunk)], at + len(chunk)
+            if here.any():
+                lists = (chunk if here.all() else chunk.filter(pa.array(here))).cast(pa.list_(pa.int32()))
+                counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+                yield pc.list_flatten(lists).to_numpy(zero_copy_only=False), counts.astype(np.int64)
 
     def gaps_of(self, mask: Bools) -> NDArray[np.int32]:
         """The pooled gaps of the rows in `mask`: (sum of their lengths,) microseconds."""
-        flat: NDArray[np.int32] = pc.list_flatten(self.gap_us.filter(pa.array(mask))).to_numpy()
-        return flat
+        return np.concatenate([np.empty(0, np.int32), *(gaps_us for gaps_us, _ in self.gaps(mask))])
+
+    def gap_counts(self, mask: Bools) -> NDArray[np.int64]:
+        """(2, k) the gaps of the rows in `mask`, each once, and how often it occurs: far fewer than gaps."""
+        waiting, most = [np.empty((2, 0), np.int64)], _COUNTED_AT_ONCE
+        for gaps_us, _ in self.gaps(mask):
+            waiting.append(np.stack(np.unique(gaps_us, return_counts=True)))
+            if sum(one.shape[1] for one in waiting) > most:
+                waiting = [_added(waiting)]
+                most = _COUNTED_AT_ONCE + 2 * waiting[0].shape[1]
+        return _added(waiting)
 
     def gaps_at(self, index: int) -> NDArray[np.float64]:
         """The gaps of one row in seconds."""
-        gaps = self.gap_us[index].values
+        gaps = self.table["chunk_gap_us"][index].values
         return np.empty(0) if gaps is None else gaps.to_numpy(zero_copy_only=False).astype(np.float64) * 1e-6
 
-    def gap_counts(self) -> NDArray[np.int64]:
-        """(n,) gaps of each row."""
-        counts: NDArray[np.int64] = pc.fill_null(pc.list_value_length(self.gap_us), 0).to_numpy().astype(np.int64)
-        return counts
+
+_COUNTED_AT_ONCE = 2**17
+
+
+def _added(counted: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    values, counts = np.concatenate(counted, axis=1)
+    unique, places = np.unique(values, return_inverse=True)
+    return np.stack([unique, np.bincount(places, counts, len(unique)).astype(np.int64)])
+
+
+class Arrays(Mapping[str, Floats]):
+    """Arrays by name, each made when it is asked for; the last two are kept, as one is often asked for again."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Floats]]) -> None:
+        self._makers, self._kept = makers, dict[str, Floats]()
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._kept:
+            made = self._makers[name]()
+            self._kept = {**dict([*self._kept.items()][-1:]), name: made}
+        return self._kept[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def rows_where(table: pa.Table, mask: Any) -> pa.Table:
+    """The rows where `mask`, (n,) truth values, is true. Batches of nothing but such rows are not copied: those of
+    other points, and so of other levels, lie apart."""
+    kept, at, mask = [], 0, np.asarray(mask, np.bool_)
+    for batch in table.to_batches():
+        here, at = mask[at : at + len(batch)], at + len(batch)
+        if here.any():
+            kept.append(batch if here.all() else batch.filter(pa.array(here)))
+    return pa.Table.from_batches(kept, table.schema)
 
 
 def as_table(requests: Any) -> pa.Table:
@@ -173,51 +276,7 @@ def at_level(table: pa.Table, level: Level) -> pa.ChunkedArray:
 
 def rows_of(table: pa.Table, level: Level) -> Rows:
     """The rows of one level; of a rate with its warm-up and its tail."""
-    part = table.filter(at_level(table, level))
-    status = part["status"].cast(pa.string())
-    ok = _equals(status, "ok")
-    counted = pc.value_counts(status.filter(pa.array(~ok))).to_pylist()
-    gaps = part["chunk_gap_us"]
-    numbers: dict[str, Any] = {name: part[name].cast(pa.float64()).to_numpy() for name in (*_TIMES, *_TOKENS)}
-    first_s, last_s, tokens = numbers["first_token_s"], numbers["last_token_s"], numbers["output_tokens"]
-    streamed, span_s = ~np.isnan(first_s), last_s - first_s
-    # a stream without a chunk has no last token; of a response without streaming that is its close
-    empty = ok & ((tokens == 0) | ((tokens <= 1) & (numbers["n_chunks"] == 0) & np.isnan(last_s)))
-    timed = ok & ~empty
-    hidden = hidden_tokens(
-        numbers["reasoning_tokens"], tokens, numbers["n_chunks"], numbers["first_answer_s"] - first_s
-    )
-    sent = tokens - hidden
-    several = timed & streamed & (sent >= 2)
-    paced = several & (span_s > 0)
-    notes: Counter[str] = Counter()
-    for item in pc.value_counts(part["notes"].cast(pa.string()).filter(pa.array(ok))).to_pylist():
-        notes.update(dict.fromkeys((item["values"] or "").split(), item["counts"]))
-    ends = {end: end_kind(end) for end in pc.unique(part["finish_reason"].cast(pa.string())).to_pylist() if end}
-    return Rows(
-        repeat=part["repeat"].to_numpy().astype(np.int64),
-        **numbers,
-        begin_s=numbers["sent_s" if level.rate_per_s is None else "scheduled_s"],
-        sent_tokens=sent,
-        ok=ok,
-        dropped=_equals(status, "dropped"),
-        empty=empty,
-        from_usage=_equals(part["token_source"], "usage"),
-        from_tokenizer=_equals(part["token_source"], "tokenizer"),
-        ended_by_length=_equals(part["finish_reason"], *(end for end, kind in ends.items() if kind == "cap")),
-        n_reads=pc.sum(part["n_reads"]).as_py() or 0,
-        n_merged_reads=pc.sum(part["merged_reads"]).as_py() or 0,
-        failures={item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])},
-        notes=dict(notes),
-        unknown_ends=tuple(end for end, kind in ends.items() if kind == "unknown"),
-        # a column of nothing but None has no list type to flatten
-        gap_us=gaps.cast(pa.list_(pa.int32())) if pa.types.is_null(gaps.type) else gaps,
-        timed=timed,
-        ends_s=np.where(streamed, last_s, numbers["closed_s"]),
-        decode_span_s=np.where(paced, span_s, np.nan),
-        decode_tokens=np.where(paced, tokens_after_first_chunk(sent, numbers["n_chunks"]), np.nan),
-        single_chunk=several & ~paced,
-    )
+    return Rows(rows_where(table, at_level(table, level)), level)
 
 
 def tokens_after_first_chunk(tokens: Floats, n_chunks: Floats) -> Floats:
@@ -245,16 +304,22 @@ def _equals(column: pa.ChunkedArray, *texts: str) -> Bools:
     return same
 
 
-def per_request(rows: Rows, level: Level) -> dict[str, Floats]:
+def per_request(rows: Rows, level: Level) -> Arrays:
     """By key of metrics.LATENCIES: (n,) the value of every request, NaN where it is not defined."""
-    found: dict[str, Floats] = {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for metric in LATENCIES:
-            if callable(metric.each) and metric.of_kind in (None, level.kind):
-                values = metric.each(rows)
-                counted = np.isfinite(values) & (True if metric.of_failed else rows.timed)
-                found[metric.key] = np.where(counted, values, np.nan)
-    return found
+
+    def of(metric: Metric) -> Floats:
+        assert callable(metric.each)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = metric.each(rows)
+        return np.where(np.isfinite(values) & (True if metric.of_failed else rows.timed), values, np.nan)
+
+    return Arrays(
+        {
+            metric.key: partial(of, metric)
+            for metric in LATENCIES
+            if callable(metric.each) and metric.of_kind in (None, level.kind)
+        }
+    )
 
 
 def in_flight(sent_s: Floats, closed_s: Floats) -> tuple[int, float]:
@@ -264,10 +329,10 @@ def in_flight(sent_s: Floats, closed_s: Floats) -> tuple[int, float]:
     the very moment another is sent does not overlap it: the virtual user that waits for the one sends the other.
     """
     times_s = np.concatenate([sent_s, closed_s])
-    steps = np.repeat(np.array([1, -1]), len(sent_s))
+    steps = np.repeat(np.array([1, -1], np.int8), len(sent_s))
     order = np.lexsort((steps, times_s))  # departures before arrivals at the same moment
-    count = np.cumsum(steps[order])
-    integral_s = float(np.dot(count[:-1], np.diff(times_s[order]))) if len(count) else 0.0
+    times_s, count = times_s[order], np.cumsum(steps[order])
+    integral_s = float(np.dot(count[:-1], np.diff(times_s))) if len(count) else 0.0
     return int(count.max(initial=0)), integral_s
 
 
@@ -307,11 +372,11 @@ class Repeat:
 
 def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
     """The repeats in which a request was sent, ascending."""
-    latest_s = rows.latest_s
+    latest_s, of_all, sent_of_all_s, closed_of_all_s = rows.latest_s, rows.repeat, rows.sent_s, rows.closed_s
     found = []
-    for repeat in np.unique(rows.repeat):
-        mine = np.flatnonzero(rows.repeat == repeat)
-        sent_s, closed_s = rows.sent_s[mine], rows.closed_s[mine]
+    for repeat in np.unique(of_all):
+        mine = np.flatnonzero(of_all == repeat)
+        sent_s, closed_s = sent_of_all_s[mine], closed_of_all_s[mine]
         if np.isnan(sent_s).all():
             continue
         ended = ~np.isnan(sent_s) & ~np.isnan(closed_s)
@@ -379,8 +444,8 @@ class LevelRows:
     rows: Rows
     around: Rows
     repeats: tuple[Repeat, ...]
-    each: dict[str, Floats]
-    sums: dict[str, Floats]
+    each: Mapping[str, Floats]
+    sums: Mapping[str, Floats]
 
     @property
     def saturated(self) -> bool:
@@ -425,7 +490,8 @@ class LevelRows:
         if repeat is not None:
             mask = np.zeros_like(mask)
             mask[repeat.order] = self.rows.ok[repeat.order]
-        return describe(self.rows.gaps_of(mask), scale=1e-6)
+        values, counts = self.rows.gap_counts(mask)
+        return describe(values, 1e-6, counts)
 
 
 def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRows]:
@@ -434,34 +500,35 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
     for level in levels(table):
         around = rows = rows_of(table, level)
         if level.rate_per_s is None:
-            repeats, own = repeats_of(rows), {"in_flight_s": np.nan_to_num(rows.closed_s - rows.sent_s)}
+            repeats, own = repeats_of(rows), dict[str, Floats]()
         else:
             windows, measured, own = _windows(around)
             if not measured.any():  # nothing was due in its window
                 continue
-            own_rows = table.filter(at_level(table, level)).filter(pa.array(measured))
-            repeats, rows = tuple(windows), rows_of(own_rows, level)
-        each, ok = per_request(rows, level), rows.ok
-        output_tokens = np.where(ok, rows.output_tokens, np.nan)
-        sums = {
-            "issued": np.ones(len(ok)),
-            "ok": ok.astype(np.float64),
-            "failed": (~ok).astype(np.float64),
-            "empty": rows.empty.astype(np.float64),
-            "input_tokens": np.where(ok, rows.input_tokens, np.nan),
-            "output_tokens": output_tokens,
-            "decode_tokens": rows.decode_tokens,
-            "decode_span_s": rows.decode_span_s,
-            "arrived_tokens": output_tokens,
-            **own,
-        }
-        good = _good(rows, each, goodput)
-        if good is not None:
-            sums["good"] = good.astype(np.float64)
-        yield LevelRows(level, rows, around, repeats, each, sums)
+            repeats, rows = tuple(windows), Rows(rows_where(around.table, measured), level)
+        each = per_request(rows, level)
+        yield LevelRows(level, rows, around, repeats, each, _sums(rows, own, each, goodput))
 
 
-def _good(rows: Rows, each: dict[str, Floats], limits: Sequence[Limit]) -> Bools | None:
+def _sums(rows: Rows, own: Mapping[str, Floats], each: Mapping[str, Floats], goodput: Sequence[Limit]) -> Arrays:
+    """own: of a rate what is made already."""
+    ok, good = rows.ok, _good(rows, each, goodput)
+    makers: dict[str, Callable[[], Floats]] = {
+        "issued": lambda: np.ones(len(ok)),
+        "ok": lambda: ok.astype(np.float64),
+        "failed": lambda: (~ok).astype(np.float64),
+        "empty": lambda: rows.empty.astype(np.float64),
+        "input_tokens": lambda: np.where(ok, rows.input_tokens, np.nan),
+        "output_tokens": lambda: np.where(ok, rows.output_tokens, np.nan),
+        "decode_tokens": lambda: rows.decode_tokens,
+        "decode_span_s": lambda: rows.decode_span_s,
+        "arrived_tokens": lambda: own.get("arrived_tokens", np.where(ok, rows.output_tokens, np.nan)),
+        "in_flight_s": lambda: own.get("in_flight_s", np.nan_to_num(rows.closed_s - rows.sent_s)),
+    }
+    return Arrays(makers if good is None else makers | {"good": lambda: good.astype(np.float64)})
+
+
+def _good(rows: Rows, each: Mapping[str, Floats], limits: Sequence[Limit]) -> Bools | None:
     good = rows.ok.copy()
     for limit in limits:
         values = each[limit.metric]
@@ -509,9 +576,10 @@ def timeline(rows: Rows, repeat: int, bins: int = 120) -> Timeline | None:
         return None
     edges_s = np.linspace(start_s, end_s, bins + 1)
     width_s = (end_s - start_s) / bins
-    at_s, tokens = _chunk_tokens(rows, timed)
+    counted = np.zeros(bins)
     # gaps are kept in whole microseconds, so that the very last chunk may seem to come after the end
-    counted = np.histogram(np.minimum(at_s, end_s), edges_s, weights=tokens)[0]
+    for at_s, tokens in _chunk_tokens(rows, timed):
+        counted += np.histogram(np.minimum(at_s, end_s), edges_s, weights=tokens)[0]
     return Timeline(
         start_s=start_s,
         end_s=end_s,
@@ -521,18 +589,19 @@ def timeline(rows: Rows, repeat: int, bins: int = 120) -> Timeline | None:
     )
 
 
-def _chunk_tokens(rows: Rows, mine: Bools) -> tuple[Floats, Floats]:
-    """When chunks came, and how many tokens each counts for; over the requests that ended well."""
-    counted = mine & rows.ok & (rows.output_tokens > 0)
-    streamed = counted & ~np.isnan(rows.first_token_s)
+def _chunk_tokens(rows: Rows, mine: Bools) -> Iterator[tuple[Floats, Floats]]:
+    """When chunks came, and how many tokens each counts for; over the requests that ended well, some at a time."""
+    first_s, of_tokens = rows.first_token_s, rows.output_tokens
+    counted = mine & rows.ok & (of_tokens > 0)
+    streamed = counted & ~np.isnan(first_s)
     whole = counted & ~streamed
-    lengths = rows.gap_counts()[streamed]
-    gaps_s = rows.gaps_of(streamed).astype(np.float64) * 1e-6
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.intp) if len(lengths) else lengths
-    # cumulative gaps within each request: the running sum less what it was where the request began
-    running = np.concatenate([[0.0], np.cumsum(gaps_s)])
-    later_s = np.repeat(rows.first_token_s[streamed] - running[starts], lengths) + running[1:]
-    per_chunk = rows.output_tokens[streamed] / (lengths + 1)
-    at_s = np.concatenate([rows.first_token_s[streamed], later_s, rows.closed_s[whole]])
-    tokens = np.concatenate([per_chunk, np.repeat(per_chunk, lengths), rows.output_tokens[whole]])
-    return at_s, tokens
+    yield rows.closed_s[whole], of_tokens[whole]
+    first_s, of_tokens = first_s[streamed], of_tokens[streamed]
+    for gaps_us, lengths in rows.gaps(streamed):
+        (begin_s, first_s), (tokens, of_tokens) = np.split(first_s, [len(lengths)]), np.split(of_tokens, [len(lengths)])
+        starts = np.cumsum(lengths) - lengths
+        # cumulative gaps within each request: the running sum less what it was where the request began
+        running = np.concatenate([[0.0], np.cumsum(gaps_us.astype(np.float64) * 1e-6)])
+        per_chunk = tokens / (lengths + 1)
+        yield begin_s, per_chunk
+        yield np.repeat(begin_s - running[starts], lengths) + running[1:], np.repeat(per_chunk, lengths)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.intervals import BlockSums, block_for, block_sums
+from benchsuite.analysis.intervals import BlockSums, block_for, block_sums, in_segments, segment_rows
 from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, by_repeat, describe
 from benchsuite.analysis.steady_state import SteadyRun, steady_runs
 from benchsuite.level import Level
@@ -182,21 +182,24 @@ def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
     limits = slo.effective
     windows = steady_runs(measured)
     figures = [_figures(measured, limit, windows) for limit in limits]
-    parts = [_steadied(measured, *_columns(measured, limit), figures[i], windows) for i, limit in enumerate(limits)]
     durations_s = np.nan_to_num(measured.rows.closed_s - measured.rows.sent_s)
-    found, users = [], measured.level.concurrency
+    users = measured.level.concurrency
+    columns, blocks, tails = list[list[Floats]](), list[int](), list[TailCount | None]()
     for run in measured.repeats:
         mine = durations_s[run.order]
         share = mine / mine.sum() if mine.sum() > 0 and users is not None else np.full(len(mine), 1 / len(mine))
-        duration_s = share * run.duration_s
-        own = {"duration_s": duration_s, "user_s": duration_s * (users or 0)}
-        columns = [duration_s]
-        for above, below in parts:
-            columns += [above[run.order], own[below] if isinstance(below, str) else below[run.order]]
+        columns.append([in_segments(share * run.duration_s)])
         each = (measured.each["ttft_s"][run.order], measured.each["tpot_s"][run.order], mine)
         known = [values[~np.isnan(values)] for values in each]
         block = max(block_for(values, measured.at_once) for values in known if len(values))
-        found.append(block_sums(np.column_stack(columns), block))
+        blocks.append(math.ceil(block / segment_rows(len(mine))))
+    for limit, figure in zip(limits, figures, strict=True):  # of many requests no more than the sums of one is held
+        above, below = _steadied(measured, *_columns(measured, limit), figure, windows)
+        tails.append(_tail(limit, above, below, measured.repeats))
+        for run, sums in zip(measured.repeats, columns, strict=True):
+            own = {"duration_s": sums[0], "user_s": sums[0] * (users or 0)}
+            of_run = own[below] if isinstance(below, str) else in_segments(below[run.order])
+            sums += [in_segments(above[run.order]), of_run]
     guards, n = limits[len(slo.limits) :], len(measured.rows.ok)
     counts = [int(measured.total(guard.statistic.metric.ratio[0][0]) or 0) for guard in guards]  # type: ignore[index]
     return SloResampling(
@@ -208,8 +211,8 @@ def slo_resampling(measured: LevelRows, slo: Slo) -> SloResampling:
             proportion_verdict(count, n, guard)[0] == "not met" for count, guard in zip(counts, guards, strict=True)
         ),
         repeats=tuple(run.repeat for run in measured.repeats),
-        runs=tuple(found),
-        tails=tuple(_tail(limit, *part, measured.repeats) for limit, part in zip(limits, parts, strict=True)),
+        runs=tuple(block_sums(np.column_stack(sums), block) for sums, block in zip(columns, blocks, strict=True)),
+        tails=tuple(tails),
         figures=tuple(figures),
     )
 
@@ -297,12 +300,14 @@ def _columns(measured: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:
 
 def _gaps(rows: Rows, limit: Limit) -> tuple[Floats, Floats]:
     """The same for the gaps between chunks, which a request has many of."""
-    lengths = rows.gap_counts()
-    gaps_s = rows.gaps_of(np.ones(len(rows.ok), dtype=np.bool_)) * 1e-6
-    counted = gaps_s if limit.share is None else limit.holds(gaps_s).astype(np.float64)
-    running = np.concatenate([[0.0], np.cumsum(counted)])
-    ends = np.cumsum(lengths)
-    return np.where(rows.ok, running[ends] - running[ends - lengths], 0.0), np.where(rows.ok, lengths, 0).astype(float)
+    above, below = np.zeros(len(rows.ok)), np.zeros(len(rows.ok))
+    at = np.flatnonzero(rows.ok)
+    for gaps_us, lengths in rows.gaps(rows.ok):
+        (mine, at), gaps_s = np.split(at, [len(lengths)]), gaps_us * 1e-6
+        running = np.concatenate([[0.0], np.cumsum(gaps_s if limit.share is None else limit.holds(gaps_s))])
+        ends = np.cumsum(lengths)
+        above[mine], below[mine] = running[ends] - running[ends - lengths], lengths
+    return above, below
 
 
 def _tail(limit: Limit, above: Floats, below: Floats | str, runs: Sequence[Repeat]) -> TailCount | None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, known_mean, rows_of, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, known_mean, rows_of, rows_where, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
@@ -130,9 +130,8 @@ def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeri
     for level in sorted({window.level for window in windows}):
         own = [window for window in windows if window.level == level]
         wanted = pa.array([window.point_id for window in own], pa.string())
-        found.append(
-            _level(level, requests.filter(pc.is_in(requests["point_id"].cast(pa.string()), wanted)), own, series)
-        )
+        mine = pc.is_in(requests["point_id"].cast(pa.string()), wanted)
+        found.append(_level(level, rows_where(requests, mine), own, series))
     return found
 
 
@@ -143,7 +142,7 @@ class _Level:
         self, table: pa.Table, level: Level, windows: Sequence[ServerWindow], series: ServerSeries | None
     ) -> None:
         ok = pc.fill_null(pc.equal(table["status"].cast(pa.string()), "ok"), False)
-        self._table, self._windows, self._series = table.filter(ok), windows, series
+        self._table, self._windows, self._series = rows_where(table, ok), windows, series
         self.rows = rows_of(self._table, level)
         points = self._table["point_id"].cast(pa.string())
         self._inside = [np.asarray(pc.equal(points, window.point_id), dtype=bool) for window in windows]

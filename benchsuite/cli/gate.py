@@ -139,6 +139,7 @@ def command(
     there are fewer than 8 runs. No command changes --anchor. Exit codes: 0 pass, 5 fail, 6 inconclusive, 2 bad input.
     """
     from benchsuite.manifest import BASELINE_GROUPS
+    from benchsuite.records import UNJUDGED
     from benchsuite.report.comparison import parse_regressions, plan_repeats
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.gate import GUARDS_ALONE, compare, gate, headline, lines, plain
@@ -162,9 +163,9 @@ def command(
         "regressions": parse_regressions(regressions) if regressions is not None else (),
         "levels": levels, "allowed": reporting["allow"], "history": history,
     }  # fmt: skip
-    judged = judge_run(read_run(run), slo=limits, goodput=goodput)
+    judged = judge_run(read_run(run, UNJUDGED), slo=limits, goodput=goodput)
     other, fixed = (
-        None if path is None else judge_run(read_run(path), slo=str(judged.slo), price=judged.price)
+        None if path is None else judge_run(read_run(path, UNJUDGED), slo=str(judged.slo), price=judged.price)
         for path in (baseline, anchor)
     )
     if planning:

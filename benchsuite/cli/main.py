@@ -127,6 +127,7 @@ def main() -> None:
     Whatever is written on stdout or stderr is masked, and what is made is nobody else's to change, whatever the umask.
     """
     os.umask(os.umask(0o022) | 0o002)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # of a large run the others hold half as much again
     remember_secrets(os.environ, *sys.argv[1:])
     for name in ("stdout", "stderr"):  # closed by the caller
         stream = getattr(sys, name)

@@ -19,6 +19,7 @@ from benchsuite.load.worker_pool import signals_handled
 from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting
 from benchsuite.progress import View
+from benchsuite.records import UNJUDGED
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store.files import MANIFEST, json_in, lock, make_folder, write_json, write_text
@@ -58,7 +59,7 @@ class MatrixFolder:
         if not (path / MANIFEST).exists() or (path / FAILED).exists():
             return False
         try:
-            manifest = read_run(path).manifest
+            manifest = read_run(path, UNJUDGED).manifest
             before = parse_spec(manifest.spec, where=str(path))
         except (BenchsuiteError, KeyError):
             return False  # not ours, or of a version that this one cannot read: measure anew

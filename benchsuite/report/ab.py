@@ -18,6 +18,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level, as_plain
 from benchsuite.manifest import ARM_GROUPS, RunManifest, differences, refuse_unlike
 from benchsuite.metrics import ALPHA, BY_COLUMN, CONFIDENCE
+from benchsuite.records import UNJUDGED
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
 from benchsuite.report.format import show
@@ -184,7 +185,7 @@ class AbJudge:
         the arms have not taken turns yet. Raises InputError for arms that differ in more than the server and its
         launch, and for runs that were not measured in turn.
         """
-        a, b = (judge_run(read_run(path), slo=self._slo, goodput=self._goodput) for path in self._paths)
+        a, b = (judge_run(read_run(path, UNJUDGED), slo=self._slo, goodput=self._goodput) for path in self._paths)
         of_a, of_b = a.facts.manifest, b.facts.manifest
         sides_a, sides_b = ({one.level: one for one in judged.measured} for judged in (a, b))
         found = [*differences(of_b, of_a), *comparison.level_differences(sides_b, sides_a)]
@@ -268,7 +269,7 @@ class AbJudge:
     def conclude(self, folder: Path) -> AbResult:
         """Write what was judged, of both arms and of the session into `folder`, when the last round is measured."""
         for path in self._paths:
-            write_judged(read_run(path))
+            write_judged(read_run(path, UNJUDGED))
         result = self._decided or self.judge((1.0, self._before))
         write_json(folder / "ab.json", result.plain())
         return result

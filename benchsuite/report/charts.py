@@ -464,7 +464,7 @@ def ecdf_chart(
     if not curves:
         return empty(title)
     frame = replace(SMALL, top=SMALL.top - 18)
-    low, high = (float(end(np.concatenate([values for _, values in curves]))) for end in (np.min, np.max))
+    low, high = min(float(values.min()) for _, values in curves), max(float(values.max()) for _, values in curves)
     ticks = _sample_ticks(low, high)
     x = Scale(min(low, ticks[0]), max(high, ticks[-1]), frame.left, frame.right - 6, log=True)
     y = Scale(0.0, 1.0, frame.bottom, frame.top)

@@ -19,6 +19,7 @@ from benchsuite.errors import InputError, PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, find, names
+from benchsuite.records import UNJUDGED
 from benchsuite.report.format import at_levels, number, percent, plural, show, usd
 from benchsuite.report.judge import Judgement, client_verdicts, judged_spec
 from benchsuite.store.files import MANIFEST
@@ -255,7 +256,7 @@ def with_history(
     samples: list[list[Floats]] = []
     for path, manifest in candidates:
         try:
-            stored = read_run(path)
+            stored = read_run(path, UNJUDGED)
             rows = {one.level: one for one in level_rows(stored.whole)}
         except PointsError:
             left_out["not readable"] += 1

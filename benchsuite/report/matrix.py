@@ -11,6 +11,7 @@ from rich.console import Console
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
 from benchsuite.matrix_spec import Setting
 from benchsuite.metrics import BY_COLUMN
+from benchsuite.records import UNJUDGED
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.console import WIDE, say, table
@@ -38,7 +39,7 @@ def judge_setting(
     folder: the matrix's. status, path, reason: of load.matrix.Outcome; it was not measured yet where there is none.
     """
     problem = None if status in ("measured", "kept") else status + (f": {reason}" if reason else "")
-    run = None if path is None or not (path / MANIFEST).exists() else read_run(path)
+    run = None if path is None or not (path / MANIFEST).exists() else read_run(path, UNJUDGED)
     return JudgedSetting(
         setting.name,
         setting.gpus,

@@ -138,7 +138,7 @@ def _crc32(file: IO[bytes], n_bytes: int) -> int:
 
 
 def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()) -> Iterator[pa.Table]:
-    """The row groups of a run folder's Parquet file at the current schema, one after another. left_out: are null.
+    """The row groups of a run folder's Parquet file at the current schema, without the columns `left_out`, in order.
 
     Its checksum is verified before Arrow sees it. One of another writer, which has none, or of a foreign folder, whose
     checksum may well hold, must still have our columns' types, and unpack to no more than 16 GiB.
@@ -161,6 +161,7 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
                     raise ValueError(f"by its metadata it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
                 check_columns(parquet.schema_arrow, schema)
                 names = [name for name in parquet.schema_arrow.names if name not in left_out]
+                schema = without(schema, left_out)
                 yield at_schema(schema, [parquet.schema_arrow.empty_table().select(names)])
                 for i in range(facts.num_row_groups):
                     table = parquet.read_row_group(i, columns=names)
@@ -183,6 +184,11 @@ def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
         if not any(field.type.equals(kind) for kind in known):
             kind = f"{str(field.type)[:80]}, expected {known[0] if field.name in schema.names else 'a plain type'}"
             raise ValueError(f"the column {field.name[:80]!r} is {kind}")
+
+
+def without(schema: pa.Schema, left_out: Collection[str]) -> pa.Schema:
+    """The schema of a table that is read without some columns."""
+    return pa.schema([field for field in schema if field.name not in left_out], schema.metadata)
 
 
 def check_values(table: pa.Table) -> None:

@@ -48,6 +48,7 @@ from benchsuite.store.files import (
     open_regular,
     parquet_tables,
     sync,
+    without,
     without_impossible,
     write_json,
     write_parquet,
@@ -125,7 +126,7 @@ class RunFolder:
                 )
         before = None
         if holds_run:
-            others = set(SCHEMA.names) - {"point_id", "attempt"}
+            others = set(SCHEMA.names) - {"point_id", "attempt", "concurrency", "rate_per_s"}
             before, _, parts = _at_a_moment(path, lambda: _checked(path, others, lambda _: None))
             self.last_attempts = dict(sorted(parts.values()))
         for folder in (path / JOURNALS, path / POINTS, path):
@@ -170,7 +171,7 @@ class RunFolder:
         return n_rows
 
     def point_rows(self, point_id: str, attempt: int, left_out: Collection[str] = ()) -> Iterator[pa.Table]:
-        """The row groups of a point that was finished in this session. left_out: columns that are null."""
+        """The row groups of a point that was finished in this session, without the columns `left_out`."""
         path = self.path / POINTS / f"{part_name(point_id, attempt)}.parquet"
         with os_error_as(StoreError, "the rows of a point cannot be read", path):
             yield from parquet_tables(path, SCHEMA, left_out)
@@ -281,7 +282,7 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
 class Run:
     """A run read back.
 
-    Every column of the schema is there; columns that this version does not know are kept behind them.
+    Every column of the schema that was not left out is there; columns that this version does not know are behind them.
     """
 
     path: Path
@@ -345,7 +346,7 @@ _TRIES = 20
 
 
 def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
-    """A run from its folder, finished, cut short or still growing. left_out: columns that are null.
+    """A run from its folder, finished, cut short or still growing, without the columns `left_out`.
 
     Raises PointsError.
     """
@@ -361,7 +362,9 @@ def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
                 if table is not None:
                     samples[name], wrong = without_impossible(table)
                     words += [f"{SAMPLES[name]}: {wrong}"] if wrong else []
-        return Run(path, manifest, at_schema(SCHEMA, tables), samples[GPU], samples[SERVER], tuple(words))
+        return Run(
+            path, manifest, at_schema(without(SCHEMA, left_out), tables), samples[GPU], samples[SERVER], tuple(words)
+        )
 
     return _at_a_moment(path, read)
 
@@ -443,7 +446,7 @@ def row_tables(path: Path, damage: dict[Path, str], left_out: Collection[str] = 
     """The rows of a run folder by row groups: of requests.parquet, of points not in it yet, of journals in neither.
 
     So a crash at any moment, between writing a file and removing its parts too, neither loses a row nor doubles one.
-    damage: gets what could not be read, by its file. left_out: columns that are null, where they lie in Parquet.
+    damage: gets what could not be read, by its file. left_out: columns that are not there.
     """
     journals: dict[str, list[Path]] = {}
     for journal in files_in(path / JOURNALS, "*.arrows"):
@@ -460,7 +463,8 @@ def row_tables(path: Path, damage: dict[Path, str], left_out: Collection[str] = 
                 yield table
     for part, paths in journals.items():
         if part not in there:
-            yield from (table for journal in paths for table in journal_tables(journal, SCHEMA, damage))
+            for table in (table for journal in paths for table in journal_tables(journal, SCHEMA, damage)):
+                yield table.drop_columns([name for name in table.column_names if name in left_out])
 
 
 def _parquet(

@@ -67,8 +67,23 @@ class RandomStream:
 
     def sample(self, items: Sequence[T], n: int) -> list[T]:
         """n different items (by place) in random order; all of them if there are fewer."""
-        left = list(items)
-        return [left.pop(int(self.uniform() * len(left))) for _ in range(min(n, len(left)))]
+        # in blocks, for each pop moves what lies behind it
+        parts = [list(items[i : i + _BLOCK]) for i in range(0, len(items), _BLOCK)]
+        leaves = 1 << (max(len(parts), 1) - 1).bit_length()
+        left = [0] * leaves + [len(part) for part in parts] + [0] * (leaves - len(parts))  # a tree: below each node
+        for node in range(leaves - 1, 0, -1):
+            left[node] = left[2 * node] + left[2 * node + 1]
+        drawn = []
+        for i in range(min(n, len(items))):
+            place, node = int(self.uniform() * (len(items) - i)), 1
+            while node < leaves:
+                left[node] -= 1
+                node *= 2
+                if place >= left[node]:
+                    place, node = place - left[node], node + 1
+            left[node] -= 1
+            drawn.append(parts[node - leaves].pop(place))
+        return drawn
 
     def stratified(self, n: int) -> list[float]:
         """n numbers in (0, 1), one in each of n equal strips, in random order: a sample of low variance."""

@@ -13,7 +13,7 @@ from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.request_spec import WorkloadSpec, read_scenario
 from benchsuite.strict_model import validated
 from benchsuite.workload.dataset import Prompt, PromptPlaces, Workload, to_jsonl
-from benchsuite.workload.random_set import WORDS, TokensPerWord, length_errors, make_random
+from benchsuite.workload.random_set import WORDS, RandomStream, TokensPerWord, length_errors, make_random
 from benchsuite.workload.tokenizer import TextTokenizer, count_where_unknown
 
 tokenizers = pytest.importorskip("tokenizers", reason="the extra `tokenizers`")
@@ -145,6 +145,14 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
     assert longer.prompts[:40] == made.prompts
     assert make_random(spec, 6, TokensPerWord()).content_hash != made.content_hash
     assert len({p.prompt for p in made.prompts}) == 40
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(0, 3), (1, 1), (10, 4), (1024, 1024), (1025, 1025), (5000, 4321), (3, 9)])
+def test_a_sample_takes_one_item_after_another(n: int, wanted: int) -> None:
+    """Of many as of few: each draw is the place of the next item among those that are left."""
+    stream, left = RandomStream(3, 7), list(range(n))
+    expected = [left.pop(int(stream.uniform() * len(left))) for _ in range(min(n, wanted))]
+    assert RandomStream(3, 7).sample(range(n), wanted) == expected
 
 
 def test_words_by_the_server_s_count() -> None:
