@@ -47,6 +47,7 @@ BENCHMARKS = {
     "capacity": capacity.capacity,
     "lateness": open_loop.lateness,
     "queues": open_loop.queues,
+    "stall": open_loop.stall,
     "saturation": open_loop.saturated,
     "saturation-model": open_loop.saturation_model,
 }

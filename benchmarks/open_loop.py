@@ -6,8 +6,11 @@ import asyncio
 import heapq
 import itertools
 import os
+import signal
 import statistics
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from benchsuite.load.sweep import sweep
 from benchsuite.progress import View
 from benchsuite.saturation import Saturation, saturation
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
-from benchsuite.simulator.server import simulator
+from benchsuite.simulator.server import RunningSimulator, simulator
 from benchsuite.spec import parse_spec
 from benchsuite.store.run_folder import Run, read_run
 from benchsuite.workload.dataset import Prompt, make_workload
@@ -139,10 +142,35 @@ def queues() -> list[dict[str, Any]]:
     return rows
 
 
-def _of_window(found: Run) -> np.ndarray:
-    names = ("scheduled_s", "first_token_s", "window_start_s", "window_end_s")
-    due, first, start, end = (np.array(found.table[name].to_pylist(), dtype=float) for name in names)
-    return (first - due)[(due >= start) & (due < end)]
+def stall() -> list[dict[str, Any]]:
+    """A server of 50 ms that stops for 2 s, at 10 requests a second for 20 s: what each clock says of it."""
+    rows = []
+    for most in (None, 1):
+        with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.05))) as server:
+            stopper = threading.Timer(2.0 + 5.0 + 4.0, _stop_for_2_s, [server])
+            stopper.start()
+            more = {} if most is None else {"max_in_flight": most}
+            arrivals = {"arrival": "constant", "warmup_s": 2.0, "tail_max_s": 5.0} | more
+            found = _run(server.base_url, 10.0, window_s=20.0, tokens=1, **arrivals)
+            stopper.join()
+        due, sent = _of_window(found), _of_window(found, "sent_s")
+        rows.append({"max_in_flight": most, "scheduled_mean_s": float(due.mean()), "sent_mean_s": float(sent.mean())})
+        figures = f"mean {due.mean():.3f} s from the schedule, {sent.mean():.3f} s from the sending"
+        worst = f"p99 {np.quantile(due, 0.99):.2f} and {np.quantile(sent, 0.99):.2f} s"
+        print(f"--max-in-flight {most or 'none'}: {figures}; {worst}; by hand 0.05 + 21/200 = 0.155 s", flush=True)
+    return rows
+
+
+def _stop_for_2_s(server: RunningSimulator) -> None:
+    os.kill(server.pid, signal.SIGSTOP)
+    time.sleep(2.0)
+    os.kill(server.pid, signal.SIGCONT)
+
+
+def _of_window(found: Run, since: str = "scheduled_s") -> np.ndarray:
+    names = ("scheduled_s", "first_token_s", "window_start_s", "window_end_s", since)
+    due, first, start, end, began = (np.array(found.table[name].to_pylist(), dtype=float) for name in names)
+    return (first - began)[(due >= start) & (due < end)]
 
 
 def saturated() -> list[dict[str, Any]]:
