@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import signal, stats
+import scipy  # its parts are imported at their first use
 
 from benchmarks import verdicts
 from benchsuite.analysis.intervals import (
@@ -67,7 +67,7 @@ def _over_runs() -> list[Case]:
     def percentile(rng: Rng) -> Estimate:
         return t_over_runs(np.array([np.quantile(own, 0.95) for own in _repeats(5, 600, rng)]))
 
-    p95 = math.exp(SPREAD * stats.norm.ppf(0.95))
+    p95 = math.exp(SPREAD * scipy.stats.norm.ppf(0.95))
     return [*cases, Case("log-scale t over runs, p95", "5 runs of 600, CV 5 % between runs", p95, percentile)]
 
 
@@ -84,7 +84,7 @@ def _ar(n: int, rho: float, rng: Rng) -> Any:
     """A Gaussian AR(1) with variance 1, started in its stationary law."""
     noise = rng.standard_normal(n) * math.sqrt(1 - rho**2)
     noise[0] = rng.standard_normal()
-    return signal.lfilter([1.0], [1.0, -rho], noise)
+    return scipy.signal.lfilter([1.0], [1.0, -rho], noise)
 
 
 def _lognormal(rho: float) -> Process:
@@ -97,7 +97,7 @@ LOGNORMAL_MEAN = math.exp(SPREAD**2 / 2)
 def _quantiles() -> list[Case]:
     cases = []
     for n, p in ((300, 0.5), (300, 0.95), (1000, 0.99), (2993, 0.95), (2993, 0.99)):
-        truth = math.exp(SPREAD * stats.norm.ppf(p))
+        truth = math.exp(SPREAD * scipy.stats.norm.ppf(p))
         cases.append(
             Case(
                 "order statistics",
@@ -110,7 +110,7 @@ def _quantiles() -> list[Case]:
         (0.0, 2993, 0.95), (0.5, 2993, 0.5), (0.5, 2993, 0.95), (0.8, 2993, 0.5), (0.8, 2993, 0.95), (0.8, 2993, 0.99),
         (0.95, 2993, 0.5), (0.95, 2993, 0.95),
     ):  # fmt: skip
-        truth = math.exp(SPREAD * stats.norm.ppf(p))
+        truth = math.exp(SPREAD * scipy.stats.norm.ppf(p))
         cases.append(
             Case(
                 "percentile of one run (automatic)",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import signal, stats
+import scipy  # its parts are imported at their first use
 
 from benchsuite.analysis.autocorrelation import effective_size
 from benchsuite.analysis.intervals import batch_means, block_for, block_sums, quantile_interval
@@ -45,7 +45,7 @@ class Requests:
     def draw(self, n: int, rng: Rng) -> Any:
         noise = rng.standard_normal(n) * math.sqrt(1 - self.rho**2)
         noise[0] = rng.standard_normal()
-        values = 0.2 * np.exp(self.s * signal.lfilter([1.0], [1.0, -self.rho], noise))
+        values = 0.2 * np.exp(self.s * scipy.signal.lfilter([1.0], [1.0, -self.rho], noise))
         return np.where(rng.random(n) < self.slow_share, self.slow, 1.0) * values
 
     @property
@@ -55,7 +55,7 @@ class Requests:
     @property
     def p95(self) -> float:
         if not self.slow_share:
-            return 0.2 * math.exp(self.s * float(stats.norm.ppf(0.95)))
+            return 0.2 * math.exp(self.s * float(scipy.stats.norm.ppf(0.95)))
         return float(np.quantile(self.draw(2_000_000, np.random.default_rng(1)), 0.95))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -383,8 +384,7 @@ def _facts(manifest: RunManifest, probed: bool) -> dict[tuple[str, str], Any]:
         ("host", "kernel"): host.platform,
     }
     for key, value in flat(_settings(manifest)).items():
-        if not _is_under(key, _FREE) and not (launched and key == "server.base_url"):  # whose port is new every time
-            group = next((g for prefix, g in reversed(_GROUP_OF_KEY.items()) if _is_under(key, (prefix,))), "protocol")
+        if (group := _group(key)) and not (launched and key == "server.base_url"):  # whose port is new every time
             facts[group, key] = value
     if probed:
         own = sum(endpoint.role == "own" for endpoint in manifest.endpoints)
@@ -417,6 +417,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
     return leaves
+
+
+@functools.lru_cache(1024)  # a history of runs asks for the same keys in each
+def _group(key: str) -> str | None:
+    if _is_under(key, _FREE):
+        return None
+    return next((group for prefix, group in reversed(_GROUP_OF_KEY.items()) if _is_under(key, (prefix,))), "protocol")
 
 
 def _is_under(key: str, prefixes: Collection[str]) -> bool:

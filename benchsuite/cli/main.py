@@ -12,7 +12,7 @@ import traceback
 import click
 from click.shell_completion import get_completion_class
 
-from benchsuite import __version__
+from benchsuite import __version__, keep_pandas_out
 from benchsuite.errors import BenchsuiteError
 from benchsuite.redact import mask_stream, printable, remember_secrets
 
@@ -129,6 +129,7 @@ def main() -> None:
     os.umask(os.umask(0o022) | 0o002)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # of a large run the others hold half as much again
     remember_secrets(os.environ, *sys.argv[1:])
+    keep_pandas_out()
     for name in ("stdout", "stderr"):  # closed by the caller
         stream = getattr(sys, name)
         if stream is None:

@@ -17,9 +17,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import brentq
-from scipy.sparse import diags_array, vstack
-from scipy.sparse.linalg import spsolve
 
 from benchsuite.economics.plan_file import Balancing, DemandTable
 from benchsuite.errors import InputError
@@ -84,6 +81,8 @@ def of_mean(mean_per_s: float, peak_factor: float = PEAK_FACTOR, *, batch: bool 
         return Demand(
             ((mean_per_s, 1.0),), words + (", batch: constant over the day" if batch else ", flat"), batch=batch
         )
+    from scipy.optimize import brentq  # here: half a second to import
+
     angle = np.cos(2 * np.pi * np.arange(24) / 24)
 
     def shape(k: float) -> Floats:
@@ -290,6 +289,9 @@ def _birth_death(rate_per_s: float, done_per_s: Floats) -> Floats:
 
 def _erlang_arrivals(rate_per_s: float, done_per_s: Floats, phases: int) -> tuple[Floats, Floats]:
     """Shares of time, and of what arrivals find, with states (n, phase); phases pass at phases x rate."""
+    from scipy.sparse import diags_array, vstack
+    from scipy.sparse.linalg import spsolve
+
     size = len(done_per_s) * phases
     # state n * phases + phase: the next one is the next phase, or an arrival; a request ends `phases` states below
     up, down = np.full(size - 1, rate_per_s * phases), np.repeat(done_per_s[1:], phases)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncio_throttle.throttler import Throttler
 
+from benchsuite import keep_pandas_out
 from benchsuite.client.connection import SEEN_TO_LINGER, Connection, Link
 from benchsuite.client.http import Endpoint
 from benchsuite.client.request import BodyPlan, EncodedRequest, KeptTexts, PointContext, http_head, json_body
@@ -46,7 +47,7 @@ from benchsuite.load.virtual_users import CircuitBreaker, ClientState, PointLoad
 from benchsuite.progress import ProgressSnapshot
 from benchsuite.records import RequestRecord
 from benchsuite.redact import mask_stream, remember_key
-from benchsuite.store.journal import Journal, keep_pandas_out
+from benchsuite.store.journal import Journal
 from benchsuite.workload.dataset import Prompt, copy_numbers
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import sys
 import threading
 import time
 import zlib
@@ -139,25 +138,6 @@ def _batch(rows: Sequence[RequestRecord]) -> pa.RecordBatch:
         for type, values in zip(_COLUMN_TYPES, zip(*rows, strict=True), strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-
-
-def keep_pandas_out() -> None:
-    """Hide pandas from pyarrow in this process: pyarrow would import it for the first row (150 ms, 50 MB).
-
-    For measuring processes, which journal rows and never make a data frame.
-    """
-
-    class NoPandas:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
-            if name == "pandas":
-                raise ModuleNotFoundError(name)
-
-    blocker: Any = NoPandas()
-    sys.meta_path.insert(0, blocker)
-    try:
-        pa.array(["any"], type=pa.string())  # pyarrow looks for pandas once, here
-    finally:
-        sys.meta_path.remove(blocker)
 
 
 def _gap_array(gaps: Sequence[Any]) -> pa.Array:

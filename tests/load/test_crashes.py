@@ -62,7 +62,7 @@ print(n)
 """
 
 
-@pytest.mark.parametrize("seeds", ["0-1", *(pytest.param(some, marks=pytest.mark.slow) for some in ("2-8", "9-15"))])
+@pytest.mark.parametrize("seeds", ["0", *(pytest.param(some, marks=pytest.mark.slow) for some in ("1-8", "9-15"))])
 def test_schedules_of_faults(seeds):
     """Faults drawn from seeds, in whole sweeps and their resumes: exact rows, a status, an exit code, nothing left."""
     command = [sys.executable, "-m", "benchmarks.chaos", "--seed", seeds]

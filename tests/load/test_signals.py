@@ -107,7 +107,9 @@ def test_a_signal_at_a_fault_point(point: str, signals: tuple[int, ...], url: st
         assert read_run(tmp_path / "run").manifest.status in ("stopped", "complete", "failed")
 
 
-@pytest.mark.parametrize("signals", SIGNALS.values(), ids=SIGNALS)
+@pytest.mark.parametrize("signals", [
+    signals if name == "Ctrl-C" else pytest.param(signals, marks=pytest.mark.slow) for name, signals in SIGNALS.items()
+], ids=SIGNALS)  # fmt: skip
 @pytest.mark.parametrize("answered", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 4])
 def test_a_signal_while_the_server_says_nothing(answered: int, signals: tuple[int, ...], tmp_path: Path) -> None:
     """In the preflight, in the warm-up, in the point: a server that took the request and never answers holds nobody."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import csv
+import functools
 import io
 import json
 import re
 import shutil
+import tempfile
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -48,16 +50,19 @@ def planted(tree, text, path=()):
 
 
 @pytest.fixture(params=TEXTS)
-def hostile(request, tmp_path):
+def hostile(request, tmp_path, tmp_path_factory):
     """A run folder all of whose texts are the hostile one, and the text."""
-    text = request.param
+    return shutil.copytree(made(request.param, tmp_path_factory.getbasetemp()), tmp_path / "run"), request.param
 
+
+@functools.cache
+def made(text, folder):
     def row(one):
         return one._replace(prompt_id=text, scenario=text, response_id=text, finish_reason=text, error=text)
 
     folder = run_folder(
-        tmp_path / "run", levels=(2, 4), repeats=2, row=row, faults={"http_error": 1}, server=True,
-        gpu=lambda samples: [one._replace(uuid=text, error=text) for one in samples],
+        Path(tempfile.mkdtemp(dir=folder)) / "run", levels=(2, 4), repeats=2, row=row, faults={"http_error": 1},
+        server=True, gpu=lambda samples: [one._replace(uuid=text, error=text) for one in samples],
     )  # fmt: skip
     file = folder / "manifest.json"
     tree = planted(json.loads(file.read_text("utf-8")), text)
@@ -69,7 +74,7 @@ def hostile(request, tmp_path):
     tree["planned_points"] = [point["point_id"] for point in tree["points"]]  # the last one's reason is shown
     tree["host"] |= {"cpu_model": text, "versions": {text: text}}
     file.write_text(json.dumps(tree), "utf-8")
-    return folder, text
+    return folder
 
 
 def is_plain(shown, ours=()):
