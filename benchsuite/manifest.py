@@ -421,13 +421,9 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Table:
 
 @functools.lru_cache(1024)  # a history of runs asks for the same keys in each
 def _group(key: str) -> str | None:
-    if _is_under(key, _FREE):
-        return None
-    return next((group for prefix, group in reversed(_GROUP_OF_KEY.items()) if _is_under(key, (prefix,))), "protocol")
-
-
-def _is_under(key: str, prefixes: Collection[str]) -> bool:
-    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+    free: list[tuple[str, str | None]] = [(prefix, None) for prefix in _FREE]
+    groups = (*free, *reversed(_GROUP_OF_KEY.items()), (key, "protocol"))
+    return next(group for prefix, group in groups if key == prefix or key.startswith(f"{prefix}."))
 
 
 def _text(value: Any) -> str:

@@ -289,8 +289,7 @@ def _birth_death(rate_per_s: float, done_per_s: Floats) -> Floats:
 
 def _erlang_arrivals(rate_per_s: float, done_per_s: Floats, phases: int) -> tuple[Floats, Floats]:
     """Shares of time, and of what arrivals find, with states (n, phase); phases pass at phases x rate."""
-    from scipy.sparse import diags_array, vstack
-    from scipy.sparse.linalg import spsolve
+    from scipy.sparse import diags_array, linalg, vstack
 
     size = len(done_per_s) * phases
     # state n * phases + phase: the next one is the next phase, or an arrival; a request ends `phases` states below
@@ -300,7 +299,7 @@ def _erlang_arrivals(rate_per_s: float, done_per_s: Floats, phases: int) -> tupl
     balance = diags_array([up, -leaving, down], offsets=[-1, 0, phases]).tocsr()
     # the last balance follows from the others; in its place: all shares add up to 1
     whole = vstack([balance[:-1], np.ones((1, size))], format="csc")
-    pi = np.asarray(spsolve(whole, np.append(np.zeros(size - 1), 1.0))).reshape(-1, phases)
+    pi = np.asarray(linalg.spsolve(whole, np.append(np.zeros(size - 1), 1.0))).reshape(-1, phases)
     on_arrival = pi[:, -1].clip(0)
     return pi.sum(axis=1), on_arrival / on_arrival.sum()
 

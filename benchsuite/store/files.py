@@ -173,6 +173,7 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
 
 
 _TYPES = (pa.float64(), pa.int32(), pa.int64(), pa.bool_(), pa.string(), pa.list_(pa.int32()), pa.null())
+_empty = functools.cache(pa.Schema.empty_table)  # a third of what it costs to read a small run
 
 
 def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
@@ -286,9 +287,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-_empty = functools.cache(pa.Schema.empty_table)  # a third of what it costs to read a small run
 
 
 def at_schema(schema: pa.Schema, tables: Iterable[pa.Table]) -> pa.Table:
