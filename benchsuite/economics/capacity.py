@@ -166,7 +166,9 @@ def _mean(
     if asked.users is not None:
         if point is None or not point.request_per_s:
             raise InputError("users need a measured level: its time per request", where="--users", expected="a run")
-        peak_per_s = asked.users / (point.level.users / point.request_per_s + asked.think_time_s)
+        users = point.level.concurrency
+        request_s = point.distributions["e2e_s"].mean if users is None else users / point.request_per_s
+        peak_per_s = asked.users / ((request_s or 0.0) + asked.think_time_s)
         words = f"{asked.users:,.6g} users at the peak, {asked.think_time_s:g} s between answer and next request"
         return peak_per_s / (1 if asked.batch else peak_factor), words
     if "tokens" not in stated:

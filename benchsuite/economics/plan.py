@@ -313,7 +313,8 @@ class _Replica:
 
     def __init__(self, own: Own, demand: Demand, fleet: Fleet) -> None:
         self.own, self.fleet, self.notes = own, fleet, list[str]()
-        self.curve = None if own.level is None else _curve(own, demand, self.notes)
+        of_rate = own.level is not None and own.level.point.level.rate_per_s is not None
+        self.curve = None if own.level is None or of_rate else _curve(own, demand, self.notes)
 
     def working(self, peak_per_s: float) -> int:
         """Replicas that carry the peak. Raises InputError for more than a million."""
@@ -343,8 +344,15 @@ class _Replica:
     def at_peak(self, demand: Demand, working: int) -> tuple[dict[str, Any], float, list[str]]:
         """What arrivals find at the peak, the rate of one replica at full use, and what there is to say of it."""
         own, curve, fleet, notes = self.own, self.curve, self.fleet, list[str]()
-        if curve is None or own.level is None:
+        if own.level is None:
             return {}, own.requests_per_s or 0.0, ["capacity as stated: no latency is known"]
+        if curve is None:  # measured at a rate: what it carries is that rate, its latency the one measured there
+            point, verdict = own.level.point, own.level.slo_verdict
+            other = _other_mix(own, demand, 0.05)
+            notes = [f"each replica carries the measured {point.level.words}"]
+            notes += ["another mix than the measured one: its rate and its latency are not known"] * other
+            found = {"level": point.level, "slo": "not measured" if other else verdict, "ttft_s": point.ttft_s.mean}
+            return found, own.requests_per_s or 0.0, notes
         chosen = own.level
         if own.proven is not None and own.proven is not chosen:
             highest, use = own.proven.point.level.number, fleet.target_utilization
@@ -601,7 +609,9 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         level = decision.recommended if decision.kind == "optimum" else None
         more = {"levels": judged.judged, "level": level, "slo": str(judged.slo), "workload_hash": judged.workload_hash}
         proven = [one for one in judged.judged if one.slo_verdict == "met"]
-        if asked.concurrency is not None:
+        if level is not None and level.point.level.rate_per_s is not None:
+            more["requests_per_s"] = level.point.level.rate_per_s
+        elif asked.concurrency is not None:
             more["level"] = _level(judged.judged, asked.concurrency)
         elif proven:
             more["proven"] = max(proven, key=lambda one: one.point.level)
@@ -613,12 +623,11 @@ def _own(asked: Candidate, slo: str | None, book: PriceBook, judge: Judge) -> Ow
         usd_per_hour=unit * gpus,
         source=AS_GIVEN if preset is None else preset.source,
         as_of=None if preset is None else preset.as_of,
-        requests_per_s=asked.capacity_per_s,
         terms=asked,
         owned=owned,
         model=model or "",
         notes=tuple(notes),
-        **more,
+        **{"requests_per_s": asked.capacity_per_s, **more},
     )
 
 

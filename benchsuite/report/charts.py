@@ -14,11 +14,12 @@ from itertools import pairwise
 import numpy as np
 
 from benchsuite.analysis.requests import Floats
+from benchsuite.level import LevelKind
 from benchsuite.redact import html_text
 from benchsuite.report.format import number
 
 CHARACTER = 6.8  # mean width at 12 px
-CONCURRENCY = "concurrency (virtual users)"
+LEVELS: dict[LevelKind, str] = {"concurrency": "concurrency (virtual users)", "rate": "rate (requests/s)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,11 +274,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points ascending in x, and their name in the legend. dashed: a law, a line without points."""
+    """Points ascending in x, and their name in the legend. dashed: a law, a line without points. kind: of the levels
+    that x is."""
 
     name: str
     points: tuple[Point, ...]
     dashed: bool = False
+    kind: LevelKind = "concurrency"
 
     @property
     def known(self) -> list[tuple[Point, float]]:
@@ -319,6 +322,7 @@ def level_chart(
     ticks, y = _value_scale(known, ends, [limit.y for limit in near], frame)
     frame = fitted(frame, ticks, y)
     x = Scale(levels[0], levels[-1], frame.left + 20, frame.right - 20, log=True)
+    kinds = dict.fromkeys(LEVELS[one.kind] for one in series if not one.dashed)
 
     def mark_of(at_x: float, at_y: float, i: int) -> str:
         law = f'<path d="M{at_x - 8:.1f} {at_y:.1f}h16" class="law" stroke="{colour(i)}"/>'
@@ -336,7 +340,7 @@ def level_chart(
     body = [
         *_bands(levels, x, infeasible, frame),
         *y_axis(ticks, y, y_label, frame),
-        *x_axis([(level, f"{level:g}") for level in levels], x, CONCURRENCY, frame),
+        *x_axis([(level, f"{level:g}") for level in levels], x, " or ".join(kinds), frame),
     ]
     if len(series) > 1 and not named:
         body += legend([one.name for one in series], mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8)

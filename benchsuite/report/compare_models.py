@@ -10,7 +10,7 @@ from benchsuite.errors import PriceError
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.report import charts, level_tables
 from benchsuite.report import format as fmt
-from benchsuite.report.charts import Frame, Series, marker
+from benchsuite.report.charts import Frame, marker
 from benchsuite.report.charts_special import BUBBLES_NARROW, frontier_chart, is_drawn_on_frontier
 from benchsuite.report.charts_special import FRAME as FRONTIER
 from benchsuite.report.judge import Judgement, judged_again
@@ -124,9 +124,10 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
     limits = [limit for limit in models[0].slo.limits if limit.statistic == statistic]
     series = []
     for one in models:
-        points = zip(level_series(one.judged, column).points, one.judged, strict=True)
+        line = level_series(one.judged, column)
+        points = zip(line.points, one.judged, strict=True)
         marked = (replace(p, misses=j.slo_verdict == "not met", chosen=j is one.best) for p, j in points)
-        series.append(Series(one.name, tuple(marked)))
+        series.append(replace(line, name=one.name, points=tuple(marked)))
     title = _limit_title(models, limits[0]) if limits else f"{label} over concurrency"
     best = [value for one in models if one.best is not None and (value := statistic.of(one.best)) is not None]
     if not limits and len(best) > 1:
@@ -175,7 +176,7 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         return Answer(f"None of {len(models)} {meets} the SLO at any level", (), "not met" if not_met else "undecided")
     (cheapest, level), second = ranked[0], ranked[1][0] if len(ranked) > 1 else None
     unpriced = cheapest.usd_per_hour_total is None
-    text = f"concurrency {level.point.level}, {fmt.price_text(level)}"
+    text = f"{level.point.level.at}, {fmt.price_text(level)}"
     tiles = [Tile("Shortest run" if unpriced else "Cheapest", cheapest.name, text)]
     best = sorted((one for one in placed if is_drawn_on_frontier(one)), key=lambda one: one.cost_usd or 0.0)
     scored = [(one.score, one) for one in placed if one.score is not None and one.on_frontier is not None]

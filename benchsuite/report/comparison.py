@@ -196,7 +196,7 @@ def compare_levels(
 
 
 def level_differences(runs: Iterable[Level], theirs: Iterable[Level]) -> list[Difference]:
-    new, before = (", ".join(map(str, sorted(side))) for side in (runs, theirs))
+    new, before = (", ".join(level.label for level in sorted(side)) for side in (runs, theirs))
     return [] if new == before else [Difference("levels", "levels", new, before)]
 
 

@@ -441,7 +441,7 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
         raise PointsError("the runs have different SLOs", where="slo", given=given, expected="one for all: --slo")
     sizes: dict[int | None, str] = {}
     for one in judgements:
-        if one.best is not None:
+        if one.best is not None and one.best.point.level.rate_per_s is None:
             size = set_size(one.best) or round(one.best.point.n_ok / one.best.point.repeat_count)
             sizes.setdefault(size, one.model)
     workloads = {one.workload_hash: one.source for one in judgements if one.workload_hash}

@@ -79,7 +79,7 @@ def rows(found: SettingsDecision) -> list[dict[str, Any]]:
             "p_cheapest": None if found.p_cheapest is None else found.p_cheapest.get(place),
             "slo_verdict": level and level.slo_verdict,
             "within_limits": level and level.within_limits,
-            "concurrency": level and level.point.level.concurrency,
+            **({"concurrency": None} if level is None else level.point.level.named()),
             **figures,
             "gpu_s": _gpu_s(setting),
             "reason": setting.problem or reason,
@@ -129,7 +129,7 @@ def headline(found: SettingsDecision) -> str:
 
 def _at(setting: JudgedSetting, level: EvaluatedLevel, price: str) -> str:
     gpus = f" on {setting.gpus} GPUs" if setting.gpus > 1 else ""
-    return f"{setting.name} at concurrency {level.point.level}{gpus}, {price}"
+    return f"{setting.name} at {level.point.level.at}{gpus}, {price}"
 
 
 def notes(found: SettingsDecision) -> list[str]:
@@ -167,7 +167,7 @@ def to_json(found: SettingsDecision, slo: str) -> dict[str, Any]:
         "by": found.by,
         "verdict": found.verdict,
         "cheapest": None if winner is None else winner.name,
-        "concurrency": None if winner is None or winner.best is None else winner.best.point.level.concurrency,
+        **({"concurrency": None} if winner is None or winner.best is None else winner.best.point.level.named()),
         "runner_up": None if second is None else second.name,
         "p_cheapest": found.p_winner,
         "p_method": found.p_method,

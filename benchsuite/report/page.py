@@ -172,7 +172,8 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     balanced = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     endpoints = level_tables.endpoint_rows(judgement) if balanced else []
-    scaled = scaling_figure(scaling, judgement)
+    rates = any(j.point.level.rate_per_s for j in judgement.judged)
+    scaled = None if rates else scaling_figure(scaling, judgement)
     costs = [] if best is None else [sensitivity_table(best, judgement), capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
     metrics = sections_levels.level_figures(judgement)
@@ -196,7 +197,7 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
     return [
-        Section("curves", "Curves", "Against concurrency", figures=metrics[:_CURVES]),
+        Section("curves", "Curves", f"Against {'the rate' if rates else 'concurrency'}", figures=metrics[:_CURVES]),
         Section("levels", "Levels", text=" ".join([_INTERVALS] * several + [*of_table]), tables=[levels]),
         Section("metrics", "More curves", figures=metrics[_CURVES:], more=True),
         Section("figures", "All figures", text=few, tables=[figures], more=True),

@@ -231,7 +231,8 @@ def capacity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | None:
     if not level.point.request_per_s:
         return None
     hour_usd = level.cost.usd_per_hour
-    own = Own("replica", judgement.gpus, hour_usd or 0.0, levels=judgement.judged, level=level)
+    own = Own("replica", judgement.gpus, hour_usd or 0.0, levels=judgement.judged, level=level,
+              requests_per_s=level.point.level.rate_per_s)  # fmt: skip
     one = level.point.request_per_s * TARGET_UTILIZATION / PEAK_FACTOR * 86400
     first = math.floor(math.log10(one / 10))
     demands = [f * 10.0**power for power in range(first, first + 4) for f in (1, 2, 5)]
@@ -254,8 +255,11 @@ def capacity_table(level: EvaluatedLevel, judgement: Judgement) -> Table | None:
         if r.working is not None
     ]
     title = f"One replica serves about {_short(one)} requests a day, with peaks of {PEAK_FACTOR:g} times the mean"
+    carries = f"at most {level.point.level} requests in flight"
+    if level.point.level.rate_per_s is not None:
+        carries = f"at most {level.point.level.words}"
     note = (
-        f"Assumed: at most {level.point.level} requests in flight per replica, "
+        f"Assumed: {carries} per replica, "
         f"{whole_percent(TARGET_UTILIZATION)} target utilization at the peak, peaks of {PEAK_FACTOR:g} times the mean, "
         "replicas like this machine. The table includes one spare replica and pays for all 730 hours of a month. For "
         "other demand: benchsuite plan."

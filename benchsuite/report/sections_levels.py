@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchsuite.economics.decision import JudgedLevels, stopped_level
-from benchsuite.level import Level
+from benchsuite.level import Level, LevelKind
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
@@ -105,12 +105,19 @@ def level_series(judged: Judged, column: str, name: str = "", *, any_n: bool = F
             points.append(Point(j.point.level.number, shown, ends[0] * scale, ends[1] * scale))
         else:
             points.append(Point(j.point.level.number, shown))
-    return Series(name or one.stat or one.metric.label, tuple(points))
+    return Series(name or one.stat or one.metric.label, tuple(points), kind=kind_of(j.point.level for j in judged))
 
 
 def plain_series(name: str, values: Iterable[tuple[Level, float | None]], scale: float = 1.0) -> Series:
     """A point a level, without intervals."""
-    return Series(name, tuple(Point(level.number, None if y is None else y * scale) for level, y in values))
+    known = list(values)
+    points = tuple(Point(level.number, None if y is None else y * scale) for level, y in known)
+    return Series(name, points, kind=kind_of(level for level, _ in known))
+
+
+def kind_of(levels: Iterable[Level]) -> LevelKind:
+    """What levels of one run hold constant."""
+    return next((level.kind for level in levels), "concurrency")
 
 
 _STEADY = 0.05  # of the greatest value: less is no trend
@@ -127,13 +134,13 @@ def trend(name: str, series: Series, unit: str = "") -> str:
         return f"{name} is not known"
     (low, first), (high, last), least, most = series.known[0], series.known[-1], min(values), max(values)
     if len(values) == 1:
-        return f"{name} is {shown(first)} at concurrency {low.x:g}"
+        return f"{name} is {shown(first)} at {Level(low.x, series.kind).at}"
     if most - least <= _STEADY * abs(most):
         return f"{name} is {'' if shown(least) == shown(most) else 'about '}{shown(last)} at every level"
     if abs(last - first) <= _STEADY * abs(most):
         return f"{name} is between {shown(least)} and {shown(most)}"
     verb = "rises" if last > first else "falls"
-    return f"{name} {verb} from {shown(first)} at concurrency {low.x:g} to {shown(last)} at {high.x:g}"
+    return f"{name} {verb} from {shown(first)} at {Level(low.x, series.kind).at} to {shown(last)} at {high.x:g}"
 
 
 def limit_title(limits: Sequence[Limit], judged: Judged) -> str:
@@ -165,7 +172,7 @@ def _best(column: str, judged: Judged) -> str:
         return f"{one.metric.label} is not known"
     value, level = min(values) if one.metric.better == "less" else max(values)
     word = "lowest" if one.metric.better == "less" else "highest"
-    return f"{one.metric.label} is {word} at concurrency {level}: {fmt.show(one.metric, value)}"
+    return f"{one.metric.label} is {word} at {level.at}: {fmt.show(one.metric, value)}"
 
 
 def limit_marks(limits: Sequence[Limit]) -> list[charts.Limit]:
@@ -237,7 +244,7 @@ def _choice_title(column: str, judgement: JudgedLevels) -> str:
         return ""
     has = "has" if decision.choice.slo_verdict == "met" else "looks to have"
     name = BY_COLUMN[column].metric.label
-    title = f"concurrency {decision.choice.point.level} {has} the lowest {name} within the SLO"
+    title = f"{decision.choice.point.level.at} {has} the lowest {name} within the SLO"
     stopped = stopped_level(decision.choice, judgement.judged)
     cost, lower = (None if j is None else j.cost.usd_per_1m_output_tokens for j in (decision.choice, stopped))
     if stopped is None or not cost or not lower or lower >= cost:
@@ -282,7 +289,7 @@ def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]
     """The values of lines over the level: head and rows, with the ends of intervals where any is known."""
     lines = [one for one in series if not one.dashed]
     with_ends = any(p.low is not None for one in lines for p in one.points)
-    heads = ["concurrency"]
+    heads = ["rate" if any(one.kind == "rate" for one in lines) else "concurrency"]
     for one in lines:
         heads += [y_label if len(lines) == 1 else f"{one.name}, {y_label}", *[f"{CONFIDENCE} from", "to"] * with_ends]
     rows = []
@@ -327,7 +334,8 @@ def use_figures(judgement: Judgement, section: str) -> list[Figure]:
             title = trend(f"{what} ({lines[-1].name})" if len(lines) > 1 else what, lines[-1], unit)
             if lines[-1].name == "waiting":
                 queued = [p.x for p, value in lines[-1].known if value >= 1]
-                waits = f"requests queue in the server from concurrency {queued[0]:g} up" if queued else ""
+                at = Level(queued[0], lines[-1].kind).at if queued else ""
+                waits = f"requests queue in the server from {at} up" if queued else ""
                 title = waits or "no request waits in the server at any level"
             label = f"{what} ({unit})" if unit else what
             found.append(level_figure(title, lines, label, judgement, note=note))
@@ -336,22 +344,23 @@ def use_figures(judgement: Judgement, section: str) -> list[Figure]:
 
 def distribution_figures(judgement: Judgement) -> list[Figure]:
     """TTFT, TPOT and E2E of the successful requests (docs/METHODS.md)."""
-    found = []
+    found, head = [], fmt.level_head(j.point.level for j in judgement.judged)
     for metric in (METRICS[key] for key in ("ttft_s", "tpot_s", "e2e_s")):
         columns = [Statistic(metric, stat).column for stat in ("p50", "p90", "p95", "p99", "max")]
         rows = []
         for j in judgement.judged:
             n = fmt.count(j.point.distributions[metric.key].n)
-            rows.append((fmt.cell(j, "concurrency"), n, *(fmt.cell(j, column) for column in columns)))
+            rows.append((str(j.point.level), n, *(fmt.cell(j, column) for column in columns)))
         title = f"{metric.label} is not known"
         if known := [row for row in rows if row[2] != fmt.DASH]:
             last, _, median, *_, most = known[-1]
             half = f"half of the requests within {median} {metric.shown}"
-            title = f"{metric.label} at concurrency {last}: {half}, the slowest {most} {metric.shown}"
+            at = next(j.point.level.at for j in judgement.judged if str(j.point.level) == last)
+            title = f"{metric.label} at {at}: {half}, the slowest {most} {metric.shown}"
         samples = [(str(one.level), one.each[metric.key] * metric.scale) for one in judgement.measured]
         # a mean has no place on this axis
         marks = limit_marks([one for one in judgement.slo.limits if one.metric == metric.key and one.stat != "mean"])
         label = f"{metric.label} ({metric.shown})"
         chart = charts.ecdf_chart(samples, title=title, x_label=label, unit=metric.shown, limits=marks)
-        found.append(Figure(title, chart, ("concurrency", "n", *map(fmt.head, columns)), rows))
+        found.append(Figure(title, chart, (head, "n", *map(fmt.head, columns)), rows))
     return found

@@ -130,7 +130,7 @@ def _limit(decision: Optimum, judged: Judged) -> Tile:
         reason = (decision.binding or "").removeprefix("no limit: ")
         what = "nothing yet" if "measure higher" in reason else "cost"
         return Tile("Limited by", what if decision.recommended is decision.choice else "certainty", reason)
-    detail = f"concurrency {stopped.point.level} {fmt.doubt_text(stopped)}"
+    detail = f"{stopped.point.level.at} {fmt.doubt_text(stopped)}"
     detail += "; it would cost less" * costs_less(stopped, decision.recommended)
     return Tile("Limited by", decision.binding or "", detail)
 
@@ -331,7 +331,7 @@ def ttft_figure(found: Sequence[Attribution], judgement: JudgedLevels) -> Figure
     last = known[-1]
     most = max(_PARTS, key=lambda part: getattr(last, f"{part}_s") or 0.0)
     share = (getattr(last, f"{most}_s") or 0.0) / last.ttft_s if last.ttft_s else 0.0
-    title = f"At concurrency {last.level}, {whole_percent(share)} of TTFT is {_PARTS[most]}"
+    title = f"At {last.level.at}, {whole_percent(share)} of TTFT is {_PARTS[most]}"
     reasons = dict.fromkeys(f"{n}: {why}" for one in known for n, why in one.reasons.items() if n in _PARTS)
     note = f"Means over successful requests; rest: {_PARTS['rest']}. {'; '.join(reasons)}".strip()
     figure = level_figure(title, lines, "TTFT mean (ms)", judgement, note=note)

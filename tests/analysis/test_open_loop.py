@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from factory import rate_folder, rate_rows, request_frame, request_row
+from factory import rate_folder, rate_rows, request_frame, request_row, run_folder
 
 from benchsuite.analysis.client_accuracy import lateness
 from benchsuite.analysis.open_loop import arrived_tokens, idle_s
@@ -12,8 +14,13 @@ from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
 from benchsuite.analysis.warnings import ClientEffects, judge_client
 from benchsuite.economics.cost import point_cost
+from benchsuite.errors import InputError
 from benchsuite.level import Level
+from benchsuite.report.compare_models import render_comparison
+from benchsuite.report.comparison import parse_regressions
+from benchsuite.report.gate import gate
 from benchsuite.report.judge import judge_run
+from benchsuite.report.page import render
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
 
@@ -187,3 +194,27 @@ def test_late_sending_is_the_clients(tmp_path):
     assert lateness(table, None, 1)[0] > 0.1
     verdict = judge_client([{}], ClientEffects(True, late_p99_s=p99_s, waited_share=waited, rate_per_s=2.0))
     assert [warn.code for warn in verdict.warnings(Level(2.0, "rate"))] == ["waited_for_slot"]
+
+
+def test_a_rate_beside_a_closed_loop(tmp_path):
+    """One page of both, and a gate that says that they have no level in common. The page of the rate names no users."""
+    paths = [
+        rate_folder(tmp_path / "open", rates=(2.0, 4.0, 8.0), slo="ttft_mean<1s"),
+        run_folder(tmp_path / "closed", slo="ttft_mean<1s"),
+    ]
+    runs = [judge_run(read_run(path)) for path in paths]
+    names = [replace(one, name=name) for one, name in zip(runs, ("open", "closed"), strict=True)]
+    assert "rate (requests/s) or concurrency (virtual users)" in render_comparison(names, (), (), "as given")
+    page = render(runs[0])
+    assert "rate (requests/s)" in page
+    assert "virtual users" not in page
+    with pytest.raises(InputError) as refused:
+        gate(runs[0], runs[1], allowed=["client", "levels", "workload"])
+    assert "no level in common" in str(refused.value)
+    with pytest.raises(InputError) as refused:
+        gate(runs[0], runs[1], allowed=["client"])
+    assert "2 req/s, 4 req/s, 8 req/s" in str(refused.value)
+    same = gate(runs[0], runs[0], regressions=parse_regressions("ttft_mean,cost"), allowed=["client"])
+    assert {one.level for one in same.criteria if one.kind == "regression"} == {
+        Level(r, "rate") for r in (2.0, 4.0, 8.0)
+    }
