@@ -288,7 +288,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt
         "cache_bust": plan.cache_bust,
         "closes_after_response": result.closes_after_response,
         "body_lingers": result.body_lingers,
-        "stamp_source": row.stamp_source,
+        "stamp_source": "kernel" if any(one.stamp_source == "kernel" for one in sent) else "user",
         "requests": len(sent),
         "output_tokens": sum(r.output_tokens or 0 for r in sent),
         "headers": result.headers,

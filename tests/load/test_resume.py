@@ -137,6 +137,17 @@ def test_another_measurement_is_refused(server, whole, tmp_path, change, said):
     assert read_run(tmp_path / "run").table.num_rows == 8
 
 
+@pytest.mark.parametrize("stamps", ["user", "kernel"])
+def test_the_stamps_of_a_probe_are_no_other_measurement(server, whole, stamps):
+    """A busy machine or a clock step may leave a probe without the kernel's stamps; each row says whose it has."""
+    path, spec = whole, spec_of(server.base_url, [2, 4])
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["server_probe"]["stamp_source"] = stamps
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    conductor.sweep(spec, prompts(8), path, Watcher())
+    assert len(read_run(path).manifest.complete_points) == 2
+
+
 def test_another_workload_code_server_or_gpu_is_refused(server, whole):
     """The requests' content, benchsuite's code, the server's version and the GPUs are compared too."""
     path, spec = whole, spec_of(server.base_url, [2, 4])
