@@ -29,7 +29,7 @@ from benchsuite.metrics import BY_COLUMN
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
 from benchsuite.records import UNJUDGED, GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
-from benchsuite.report.format import DASH, count, ms, number, plural, show
+from benchsuite.report.format import DASH, count, level_head, ms, number, plural, show
 from benchsuite.results import PointSummary
 from benchsuite.slo import parse_slo
 
@@ -353,7 +353,7 @@ class SweepView(View):
         if self._plain:
             say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for head, cell in cells.items()))
             return
-        row = {"concurrency": str(point.level), "repeat": str(point.repeat + 1)} | cells
+        row = {level_head([point.level]): str(point.level), "repeat": str(point.repeat + 1)} | cells
         widths = [max(len(head), 6) + 1 for head in row]
         n = sum(end <= self._console.width for end in accumulate(widths))  # that have room
         table = [tuple(row)] * (not self._headed)

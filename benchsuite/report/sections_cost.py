@@ -20,7 +20,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
 from benchsuite.report.charts import Point, Series
-from benchsuite.report.format import DASH, known_ends, number, sentence, usd
+from benchsuite.report.format import DASH, known_ends, level_head, number, sentence, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import (
     Figure,
@@ -222,7 +222,7 @@ def _measured_swings(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel], ba
     ]
     if ends:
         (low_name, low), (high_name, high) = [*ends, (str(level.point.level), base)][:2]
-        swings.append(("concurrency", low_name, high_name, low, high))
+        swings.append((level_head([level.point.level]), low_name, high_name, low, high))
     return swings
 
 

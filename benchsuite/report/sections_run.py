@@ -66,7 +66,8 @@ def answer(judgement: JudgedLevels) -> Answer:
         _certainty(decision),
         _limit(decision, judged),
     )
-    said = f"Concurrency {level.point.level}{looks}: {figures}, SLO {decision.verdict}"
+    at = level.point.level.at
+    said = f"{at[:1].upper()}{at[1:]}{looks}: {figures}, SLO {decision.verdict}"
     return Answer(said, tiles, decision.verdict)
 
 
@@ -76,7 +77,13 @@ def _cost_detail(level: EvaluatedLevel) -> str:
     ends = fmt.known_ends(level.intervals.get("usd_per_1m_output_tokens"))
     said = [f"{CONFIDENCE} interval {fmt.usd(ends[0])} to {fmt.usd(ends[1])}"] if ends else []
     run = "per run" if size is None else f"per run of {fmt.plural(size, 'request')}"
-    said.append("no price given" if cost.cost_usd is None else f"{fmt.usd(cost.cost_usd)} {run}")
+    if level.point.level.rate_per_s is not None and cost.cost_usd is not None:
+        prices = {"request": cost.usd_per_request, "good request": cost.usd_per_good_request}
+        said += [f"{fmt.usd(price)} per {what}" for what, price in prices.items() if price is not None]
+        idle = level.point.ratios["idle_share"]
+        said += [] if idle is None else [f"{fmt.percent(idle)} of the time idle"]
+    else:
+        said.append("no price given" if cost.cost_usd is None else f"{fmt.usd(cost.cost_usd)} {run}")
     said += [] if cost.usd_per_hour is None else [f"{fmt.usd(cost.usd_per_hour)} an hour"]
     return "; ".join(said)
 
