@@ -22,7 +22,10 @@ for name in ("SIGHUP", "SIGKILL", "SIGCHLD"):
 del os.O_DIRECTORY
 """
 EACH = """
-from benchsuite.cli.main import main
+import benchsuite
+run = benchsuite.read_run("demo")
+notebook = (len(run.requests), benchsuite.find_optimum(run).kind, len(benchsuite.summarise(run)))
+from benchsuite.cli.main import main  # from then on no pandas
 failed = {}
 for command in sys.argv[1:]:
     sys.argv = ["benchsuite", *command.split()]
@@ -32,9 +35,7 @@ for command in sys.argv[1:]:
         if ended.code:
             failed[command] = ended.code
 print(failed)
-import benchsuite
-run = benchsuite.read_run("demo")
-print(len(run.requests), benchsuite.find_optimum(run).kind, len(benchsuite.summarise(run)))
+print(*notebook)
 """
 COMMANDS = """
 --help

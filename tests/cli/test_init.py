@@ -15,6 +15,7 @@ from fakes.tgi import FakeTgi
 from benchsuite.cli.init import levels_for
 from benchsuite.cli.spec_file import spec_toml
 from benchsuite.load import server_probe
+from benchsuite.request_spec import ArrivalSpec
 from benchsuite.spec import SweepSpec, load_spec, parse_spec, spec_keys
 from benchsuite.strict_model import table_in
 
@@ -59,7 +60,7 @@ def test_without_a_server_it_is_a_template(cli, tmp_path):
 
 def test_every_comment_is_a_line_that_works():
     """Taking the # away from any one key, or from a whole optional table, gives a file that loads; keys of a random set
-    go with the set, its lengths, and what they are a part of."""
+    go with the set, its lengths, and what they are a part of, those of an open loop with a rate."""
     text = spec_toml("", {"server.base_url": "http://127.0.0.1:8000"})
     lines = text.splitlines()
     lengths = "source = 'random'\noutput_tokens = 9\ninput_tokens = 900"
@@ -75,8 +76,12 @@ def test_every_comment_is_a_line_that_works():
     for i, line in enumerate(lines):
         if i in optional or not re.match(r"# \w+ = ", line):
             continue
-        more = random.get(line.split()[1], "")
-        parse_spec(tomllib.loads("\n".join([*lines[:i], line[2:], more, *lines[i + 1 :]])), where=line)
+        name = line.split()[1]
+        tree = tomllib.loads("\n".join([*lines[:i], line[2:], random.get(name, ""), *lines[i + 1 :]]))
+        if name in ArrivalSpec.model_fields:  # of an open loop
+            tree["load"] = {"rate": [1.0]}
+            tree["arrivals"] |= {"replay": True} if name in ("speed", "from_s", "to_s") else {}
+        parse_spec(tree, where=line)
         tried += 1
     assert tried > 30
     for start in starts:

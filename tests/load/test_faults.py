@@ -16,7 +16,7 @@ from benchmarks.chaos_faults import all_faults, faults_together
 from benchmarks.chaos_kit import FAST
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, SpecError
-from benchsuite.load import sweep as conductor
+from benchsuite.load import preflight
 from benchsuite.load.virtual_users import CircuitBreaker, without_server
 from benchsuite.records import RequestRecord
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig
@@ -219,9 +219,9 @@ def test_too_many_errors_end_the_point_and_not_the_sweep(tmp_path):
 
 def test_open_files(monkeypatch):
     """A level that needs more files than the hard limit is refused before anything is asked, with the number."""
-    monkeypatch.setattr(conductor, "raise_limit", lambda wanted: 1024)
+    monkeypatch.setattr(preflight, "raise_limit", lambda wanted: 1024)
     spec = spec_of("http://127.0.0.1:1", [1000])
     with pytest.raises(InputError) as refused:
-        conductor.check_descriptors(spec)
+        preflight.check_descriptors(spec)
     assert (refused.value.where, refused.value.expected) == ("ulimit -n", "1256 or more")
-    conductor.check_descriptors(spec_of("http://127.0.0.1:1", [1000], workers=2))
+    preflight.check_descriptors(spec_of("http://127.0.0.1:1", [1000], workers=2))
