@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos docs lock sbom clean
+.PHONY: setup demo test test-long test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos docs lock sbom clean
 
 setup: $(READY)
 
@@ -32,8 +32,13 @@ demo: setup  # compiled once for all processes, even where the environment says 
 
 # most tests wait for a server or a process, so more of them than there are cores
 PARALLEL ?= 4
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
 test: setup
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal
+	$(PYTEST) -m "not slow and not realtime and not long"
+
+# whole sweeps, servers, killed processes, browsers, every command of the guide: CI runs them too
+test-long: setup
+	$(PYTEST) -m "long and not slow and not realtime"
 
 # what `make test` has only a sample of, and what compares measured times: on a machine with nothing else to do
 test-slow: setup

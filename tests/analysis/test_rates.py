@@ -108,7 +108,7 @@ def queue(rho: float, rate: float, seed: int) -> bool:
     return measured.saturated
 
 
-@pytest.mark.parametrize(("rho", "found"), [(0.5, 0), (0.9, 0), (1.1, 20), (1.5, 20)])
+@pytest.mark.parametrize(("rho", "found"), [(0.9, 0), (1.1, 20)])
 def test_saturation(rho: float, found: int):
     """Twenty queues at a load: none at 0.9 of the capacity, all at 1.1."""
     assert sum(queue(rho, 40.0, seed) for seed in range(20)) == found
