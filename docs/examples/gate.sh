@@ -7,6 +7,7 @@ URL=${URL:-http://127.0.0.1:8000}
 STATE=${STATE:-perf}
 LEVELS=${LEVELS:-4,8} # two levels tell the spread sooner than one
 REQUESTS=${REQUESTS:-64}
+TOKENS=${TOKENS:-32} # of an answer: at 100 tok/s a run takes less than a minute
 REPEATS=${REPEATS:-3}
 MARGINS=${MARGINS:-tpot=10%,throughput=10%} # TTFT where `benchsuite gate RUN --history DIR --plan` says that it is decided
 INCONCLUSIVE=${INCONCLUSIVE:-warn}
@@ -14,6 +15,7 @@ ALLOW=${ALLOW:-}
 run=${RUN:-results/gate-$(date -u +%Y%m%dT%H%M%SZ)-$$}
 
 benchsuite sweep --base-url "$URL" --concurrency "$LEVELS" --requests "$REQUESTS" --repeats "$REPEATS" --random-seed 1 \
+    --max-output-tokens "$TOKENS" --warmup-requests 16 \
     --quiet --output "$run" || { code=$?; [ $code -eq 3 ] || [ $code -eq 6 ] || exit $code; } # its SLO is not the gate's
 benchsuite gate "$run" --history "$STATE/history" --anchor "$STATE/anchor" --max-regression "$MARGINS" --allow "$ALLOW" \
     --inconclusive "$INCONCLUSIVE" --junit "$run/gate.xml" ${REFRESH:+--refresh}
