@@ -587,6 +587,11 @@ class SweepSpec(StrictModel, flags="--"):
         given = [name for name, info in type(spec).model_fields.items() if getattr(spec, name) != info.default]
         if given and self.load.rate is None and not spec.replay:
             raise ValueError(f"arrivals.{given[0]}: is of an open loop; expected load.rate (--rate) or --replay")
+        n, most = self.load.n_workers, spec.max_in_flight
+        if most is not None and most < n:
+            raise ValueError(
+                f"arrivals.max_in_flight: {most} for {n} measuring processes; expected {n} or more (--workers)"
+            )
         return self
 
     @property

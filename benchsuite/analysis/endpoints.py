@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from benchsuite.analysis.requests import (
     as_table,
     at_level,
+    in_window,
     known_mean,
     known_sum,
     levels,
@@ -70,14 +71,15 @@ class Balance:
 
 
 def balance(requests: pa.Table, endpoints: Sequence[Mapping[str, Any]]) -> list[Balance]:
-    """Every level of the table by endpoint, ascending.
+    """Every level of the table by endpoint, ascending; of a rate what was due in its window.
 
     requests: the columns of RequestRecord. endpoints: {base_url, role} of the manifest; an endpoint that the rows alone
     name is an own one. Raises PointsError if columns are missing.
     """
     roles: dict[str | None, str] = {str(one["base_url"]): str(one["role"]) for one in endpoints}
     table = as_table(requests)
-    names = requests["endpoint"].cast(pa.string())
+    inside = in_window(table)
+    table, names = rows_where(table, inside), requests["endpoint"].cast(pa.string()).filter(inside)
     found = []
     for level in levels(table):
         at = at_level(table, level)

@@ -274,6 +274,12 @@ def at_level(table: pa.Table, level: Level) -> pa.ChunkedArray:
     return pc.fill_null(pc.equal(column.cast(pa.float64()), float(level.number)), False)
 
 
+def in_window(table: pa.Table) -> pa.ChunkedArray:
+    """(n,) whether a row is measured: all of a closed loop, of a rate what is neither warm-up nor tail."""
+    after = pc.greater_equal(table["scheduled_s"], table["window_start_s"].cast(pa.float64()))
+    return pc.fill_null(pc.and_(after, pc.less(table["scheduled_s"], table["window_end_s"].cast(pa.float64()))), True)
+
+
 def rows_of(table: pa.Table, level: Level) -> Rows:
     """The rows of one level; of a rate with its warm-up and its tail."""
     return Rows(rows_where(table, at_level(table, level)), level)

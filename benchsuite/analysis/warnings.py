@@ -217,7 +217,7 @@ def judge_client(
          "its timestamps (p99) are late by {:.0%} of a median gap"),
         (late_ms, MAX_LATE_MS, 10 * MAX_LATE_MS, "requests were sent {:.1f} ms late (p99)"),
         (late_ms * 1e-3 * effects.rate_per_s if late_ms is not None and effects.rate_per_s and late_ms > MAX_LATE_MS
-         else None, 0.05, 0.5, "which is {:.0%} of the mean time between two"),
+         else None, 0.05, 0.5, "late by {:.0%} of the mean time between two requests"),
         (figures["cpu_share_mean"], 0.9, 0.98, "a process used {:.0%} of a core throughout"),
     )  # fmt: skip
     ranked = [(0 if v is None or v <= ok else 1 if v <= degraded else 2, t, v) for v, ok, degraded, t in limits]

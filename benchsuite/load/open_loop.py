@@ -97,7 +97,7 @@ class OpenLoopLoad(PointLoad):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         files = _MOST_FILES if files == resource.RLIM_INFINITY else files
         # a request above that has no connection, and waits
-        self._most = (files - OTHER_FILES) // 2 if most is None else most // n + (number < most % n)
+        self._most = max(1, (files - OTHER_FILES) // 2) if most is None else most // n + (number < most % n)
         self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
         self.n_window_open = 0  # of the window's requests: due, and not ended
         self._tail_ended = False

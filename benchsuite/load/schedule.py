@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.load.arrivals import arrivals
+from benchsuite.saturation import Saturation
 from benchsuite.workload.dataset import Workload, make_workload
 
 if TYPE_CHECKING:
+    from benchsuite.manifest import PointEntry
     from benchsuite.request_spec import ArrivalSpec
     from benchsuite.spec import LoadSpec, SweepSpec
 
@@ -201,6 +203,15 @@ def open_loop(
 def trace_span_s(times_s: Sequence[float]) -> float:
     """How long a trace is: to a mean gap behind its last request. At least a microsecond."""
     return max(1e-6, times_s[-1] * len(times_s) / max(1, len(times_s) - 1))
+
+
+def below_saturation(points: Sequence[PointPlan], complete: Sequence[PointEntry]) -> list[PointPlan]:
+    """The points but those of a rate above two that saturated the server. complete: what is measured, and stays."""
+    found = {entry.rate_per_s: Saturation.of(entry.saturation) for entry in complete}
+    saturated = sorted(rate for rate, one in found.items() if rate and one is not None and one.saturated)
+    measured = {entry.point_id for entry in complete}
+    most = saturated[1] if len(saturated) > 1 else math.inf
+    return [point for point in points if point.level.number <= most or point.point_id in measured]
 
 
 def plan_words(points: Sequence[PointPlan]) -> str:

@@ -25,6 +25,7 @@ from benchsuite.load.arrivals import schedule_hash
 from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, spec_at
 from benchsuite.load.schedule import (
     PointPlan,
+    below_saturation,
     minutes_words,
     plan_points,
     plan_words,
@@ -48,7 +49,7 @@ from benchsuite.manifest import (
 )
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.records import SCHEMA_VERSION, RequestRecord
-from benchsuite.saturation import Saturation, saturation
+from benchsuite.saturation import saturation
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec, api_address
@@ -274,7 +275,7 @@ class SweepRunner:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
         points = plan_points(spec.load, len(prompts), manifest.run_id, spec.arrivals, self.times_s, probed.request_s)
         before = self.folder.before
-        todo = self._below_saturation(remaining(points, manifest.points, self.folder.last_attempts))
+        todo = self._below(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
         loops = [p.open_loop for p in todo]
@@ -314,13 +315,13 @@ class SweepRunner:
                     if planned:
                         self._measure_idle_power(planned[0])
                     for point, plan in zip(planned, todo, strict=True):
-                        if not self._pool.stopping and self._below_saturation([plan]):
+                        if not self._pool.stopping and self._below([plan]):
                             self._measure(point, plan)
                             measured += manifest.points[-1].status == "complete"
                         if self._pool.stopping or (self._failures and not self._server_is_back(point)):
                             break
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
-                    below = {plan.point_id for plan in self._below_saturation(points)}
+                    below = {plan.point_id for plan in self._below(points)}
                     if above := [name for name in manifest.planned_points if name not in below]:
                         manifest.planned_points = [name for name in manifest.planned_points if name in below]
                         words = "not measured, above two rates that saturated the server (--past-saturation)"
@@ -345,16 +346,9 @@ class SweepRunner:
                         self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
 
-    def _below_saturation(self, points: Sequence[PointPlan]) -> list[PointPlan]:
-        """Those whose rate is not above two that saturated the server, but for what is measured already."""
-        found = {e.rate_per_s: Saturation.of(e.saturation) for e in self.manifest.complete_points}
-        saturated = sorted(
-            rate for rate, one in found.items() if rate is not None and one is not None and one.saturated
-        )
-        if len(saturated) < 2 or self.spec.arrivals.past_saturation:
-            return list(points)
-        measured = {entry.point_id for entry in self.manifest.complete_points}
-        return [p for p in points if p.level.number <= saturated[1] or p.point_id in measured]
+    def _below(self, points: Sequence[PointPlan]) -> Sequence[PointPlan]:
+        past = self.spec.arrivals.past_saturation
+        return points if past else below_saturation(points, self.manifest.complete_points)
 
     def _saturation(self, plan: PointPlan, point_rows: Callable[..., Iterator[Table]]) -> dict[str, Any]:
         """Of a point of an open loop."""
@@ -681,6 +675,8 @@ def sweep(
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
             points = plan_points(spec.load, len(workload.prompts), before.run_id, spec.arrivals, times_s)
+            if not spec.arrivals.past_saturation:
+                points = below_saturation(points, before.complete_points)
             if before.status == "complete" and not remaining(points, before.points):  # no server is needed
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO

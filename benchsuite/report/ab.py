@@ -131,7 +131,8 @@ class AbResult:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Heads and rows for a terminal."""
-        heads = ("concurrency", "figure", "A", "B", "B / A", f"{CONFIDENCE} interval", "B is")
+        level = self.rows[0].level.kind if self.rows else "concurrency"
+        heads = (level, "figure", "A", "B", "B / A", f"{CONFIDENCE} interval", "B is")
         return heads, [
             (
                 str(row.level), row.label, *(_shown(row, value) for value in (row.a, row.b)),

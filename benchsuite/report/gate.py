@@ -225,10 +225,11 @@ def markdown(result: GateResult) -> str:
         (f"{_MARKS[c.verdict]} {c.verdict}", c.level, markdown_text(c.requirement), markdown_text(c.facts))
         for c in result.criteria
     ]
+    level = result.criteria[0].level.kind if result.criteria else "concurrency"
     parts = [
         f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
         f"Run {markdown_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",
-        "\n".join(markdown_table(("result", "concurrency", "requirement", "finding"), rows, right=("concurrency",))),
+        "\n".join(markdown_table(("result", level, "requirement", "finding"), rows, right=(level,))),
         "\n".join(f"- {markdown_text(note)}" for note in result.notes),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"

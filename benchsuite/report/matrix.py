@@ -186,13 +186,14 @@ _TEXT = ("setting", "SLO")
 
 
 def _table(found: SettingsDecision, asked: tuple[str, ...] = ()) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Heads and a row for each setting; figures in brackets of concurrency are of a level that is not chosen."""
+    """Heads and a row for each setting; figures of a level in brackets are of one that is not chosen."""
     levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
     columns = asked or fmt.with_judged(_SHOWN, levels, alone=True)
     shown = [column for column in columns if any(BY_COLUMN[column].of(level) is not None for level in levels)]
     by_time = not asked and "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
-    heads = ["setting", "concurrency", *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
+    kind = levels[0].point.level.kind if levels else "concurrency"
+    heads = ["setting", kind, *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
     cells = []
     for place, setting in enumerate(found.settings):
         level, ranked, gpus = setting.nearest, place in found.ranked, [str(setting.gpus)] * several
@@ -233,7 +234,7 @@ def print_matrix(
         )
     console.print(table(console, heads, shown, left=_TEXT, styles=styles))
     if any(row[1].startswith("(") for row in cells):
-        say(console, "(concurrency): not chosen; the figures are of that level", style="dim")
+        say(console, f"({heads[1]}): not chosen; the figures are of that level", style="dim")
     say(console, headline(found), style=VERDICT_STYLES[found.verdict], indent=2)
     for text in notes(found):
         say(console, text, indent=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.report.compare_models import render_comparison
 from benchsuite.report.comparison import parse_regressions
-from benchsuite.report.gate import gate
+from benchsuite.report.gate import gate, markdown
 from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
 from benchsuite.slo import parse_slo
@@ -218,3 +219,13 @@ def test_a_rate_beside_a_closed_loop(tmp_path):
     assert {one.level for one in same.criteria if one.kind == "regression"} == {
         Level(r, "rate") for r in (2.0, 4.0, 8.0)
     }
+
+
+def test_every_surface_counts_the_window_alone(tmp_path):
+    """Requests by endpoint are those of the level, without warm-up and tail; the gate's table is headed by the rate."""
+    judged = judge_run(read_run(rate_folder(tmp_path / "run", rates=(2.0, 4.0))))
+    for level in judged.judged:
+        point = level.point
+        (part,) = judged.endpoints[point.level].parts
+        assert (part.requests, part.failures) == (point.n_ok + point.n_failed, point.n_failed)
+    assert re.search(r"\|\s*rate\s*\|\s*requirement\s*\|", markdown(gate(judged)))

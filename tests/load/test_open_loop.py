@@ -197,6 +197,10 @@ def test_two_saturated_rates_end_the_sweep(one_at_a_time: str, tmp_path: Path) -
     assert verdicts == {5.0: False, 40.0: True, 60.0: True}
     assert found.manifest.planned_points == ["q5-r0", "q40-r0", "q60-r0"]
     assert any("--past-saturation" in note for note in view.notes)
+    seen = Watcher()
+    again, _ = run(asked, prompts(8, 1), tmp_path / "run", seen)
+    assert (again.complete, again.measured) == (True, 0)
+    assert seen.notes == ["all points are already measured; the run is judged again"]  # no server was asked
 
 
 def test_a_schedule_is_of_its_seed_alone() -> None:
@@ -223,6 +227,7 @@ WRONG = [
     ({"arrivals": {"arrival": "gamma"}}, "is of an open loop"),
     ({"load": {"rate": [1]}, "arrivals": {"burstiness": 2}}, "--arrival gamma"),
     ({"load": {"rate": [1]}, "arrivals": {"over": "drop"}}, "max_in_flight"),
+    ({"load": {"rate": [1], "workers": 4}, "arrivals": {"max_in_flight": 3}}, "4 or more"),
     ({"load": {"rate": [1]}, "arrivals": {"speed": [2]}}, "--replay"),
     ({"load": {"rate": [1]}, "arrivals": {"rate_profile": "waves 1"}}, "ramp 0.5 1.5"),
     ({"arrivals": {"replay": True, "rate_profile": "ramp 1 2"}}, "its own times"),
