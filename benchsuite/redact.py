@@ -16,6 +16,7 @@ import os
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TextIO
 
 KEY_SHOWN = "[API key]"
@@ -87,6 +88,18 @@ def _character(found: re.Match[str]) -> str:
     return chr(code) if 0x1F < code < 0x7F or 0xA0 < code < 0x110000 else ""
 
 
+@lru_cache(2)  # each surface masks what others masked
+def _hides_key(text: str, keys: tuple[str, ...]) -> bool:
+    """Whether `_spans` would find one: half of its work, for most text holds none."""
+    for level in range(_LEVELS + 1):
+        if any(key in text for key in keys):
+            return True
+        if level == _LEVELS or _HIDING.search(text) is None:
+            break
+        text = _HIDING.sub(_character, text)
+    return False
+
+
 def _unfolded(text: str) -> tuple[str, list[tuple[int, int]]]:
     """`text` with its escapes resolved and without what is invisible; and the offsets in both where they part."""
     pieces: list[str] = []
@@ -134,7 +147,8 @@ def masked(text: str, *, cut_before: bool = False, cut_after: bool = False) -> s
 
     cut_before, cut_after: it is a piece of a longer text: pieces of keys at that end are taken out too.
     """
-    if spans := _spans(text) if _keys else []:
+    if _keys and _hides_key(text, tuple(_keys)):
+        spans = _spans(text)
         starts, ends = [0, *(end for _, end in spans)], [*(begin for begin, _ in spans), len(text)]
         text = KEY_SHOWN.join(text[start:end] for start, end in zip(starts, ends, strict=True))
     for key in _keys:
@@ -182,15 +196,16 @@ _PAGE_SPACES = "\n\t\u00a0\u2009\u202f"
 # what begins a command to the runner of a CI job. GitHub's: at a line's start, where a table may fold a word too, and
 # then it knows their names (ActionCommand.cs, ActionCommandManager.cs); ##[...] anywhere
 _COMMAND = re.compile(
-    r"(?i)(?<![^\s:]):(?=:(?!\d))|#(?=#\w*\[)"
-    r"|:(?=:(?:(?:add|echo|internal|remove|save|set|stop)[\w-]*|debug|(?:end)?group|error|notice|warning)(?: .*?)?::)"
+    r"(?i)#(?=#\w*\[)|:(?=:)(?:(?<![^\s:]:)(?!:\d)"  # begins with what is searched for fast
+    r"|(?=:(?:(?:add|echo|internal|remove|save|set|stop)[\w-]*|debug|(?:end)?group|error|notice|warning)(?: .*?)?::))"
 )
 
 
 def _visible(text: str, kept: str = "\n") -> str:
     """`text` masked, with ? for control, bidirectional, invisible and unassigned characters but those kept."""
     text = masked(text)
-    return text.translate({ord(char): "?" for char in set(text) if not (char.isprintable() or char in kept)})
+    hidden = {ord(char): "?" for char in set(text) if not (char.isprintable() or char in kept)}
+    return text.translate(hidden) if hidden else text
 
 
 def printable(text: str) -> str:
@@ -218,8 +233,8 @@ def json_text(tree: Any, *, indent: int | None = 2, default: Callable[[Any], Any
 
             text = dumps(tree).decode()
     text = masked(text or json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=default))
-    if not text.replace("\n", "").isprintable():
-        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    hidden = {ord(char): json.dumps(char)[1:-1] for char in set(text) if not (char.isprintable() or char == "\n")}
+    text = text.translate(hidden) if hidden else text
     return text.replace("##", r"\u0023#") if "##" in text else text
 
 

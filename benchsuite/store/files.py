@@ -181,11 +181,17 @@ def check_columns(found: pa.Schema, schema: pa.Schema) -> None:
     that no column has."""
     if len(set(found.names)) < len(found.names):
         raise ValueError("a column appears twice")
+    types = _types(schema)
     for field in found:
-        known = [schema.field(field.name).type, pa.null()] if field.name in schema.names else _TYPES
-        if not any(field.type.equals(kind) for kind in known):
-            kind = f"{str(field.type)[:80]}, expected {known[0] if field.name in schema.names else 'a plain type'}"
+        known = types.get(field.name)
+        if not any(field.type == kind for kind in ((known, pa.null()) if known else _TYPES)):
+            kind = f"{str(field.type)[:80]}, expected {known or 'a plain type'}"
             raise ValueError(f"the column {field.name[:80]!r} is {kind}")
+
+
+@functools.cache
+def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in schema}
 
 
 def without(schema: pa.Schema, left_out: Collection[str]) -> pa.Schema:

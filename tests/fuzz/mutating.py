@@ -6,7 +6,8 @@ import json
 import random
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 _MAX_BYTES = 40_000
@@ -88,18 +89,26 @@ def _json_changed(rng: random.Random, data: bytes) -> bytes:
     i = rng.randrange(len(lines))
     prefix = b"data: " if lines[i].startswith(b"data: ") else b""
     try:
-        tree = json.loads(lines[i][len(prefix) :])
+        tree = _read(json.loads, lines[i][len(prefix) :])
     except (ValueError, RecursionError):
         return data
-    tree = with_one_changed(rng, tree)
-    lines[i] = prefix + json.dumps(tree).encode()
+    lines[i] = prefix + json.dumps(with_one_changed(rng, tree)).encode()
     return b"\n".join(lines)
+
+
+def _toml_read(data: bytes) -> dict[str, Any]:
+    return tomllib.loads(data.decode())
+
+
+@lru_cache(256)
+def _read(parse: Callable[[bytes], Any], seed: bytes) -> Any:
+    return parse(seed)
 
 
 def _toml_changed(rng: random.Random, data: bytes) -> bytes:
     """One TOML value in it replaced, dropped or renamed."""
     try:
-        tree = with_one_changed(rng, tomllib.loads(data.decode()))
+        tree = with_one_changed(rng, _read(_toml_read, data))
     except ValueError:
         return data
     if not isinstance(tree, dict):
@@ -125,15 +134,16 @@ def _toml(value: Any) -> str:
 
 
 def with_one_changed(rng: random.Random, tree: Any) -> Any:
-    """`tree`, plain data, with one value anywhere replaced, dropped or put under another key. Changes it in place."""
-    node, path = tree, []
-    while isinstance(node, dict | list) and node and (not path or rng.random() < 0.8):
+    """`tree`, plain data, with one value anywhere replaced, dropped or put under another key; it shares the others."""
+    node = tree = tree.copy() if isinstance(tree, dict | list) else tree
+    parent: Any = None
+    while isinstance(node, dict | list) and node and (parent is None or rng.random() < 0.8):
         key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))
-        path.append((node, key))
-        node = node[key]
-    if not path:
+        parent, node = node, node[key]
+        if isinstance(node, dict | list):
+            node = parent[key] = node.copy()
+    if parent is None:
         return rng.choice(VALUES)
-    parent, key = path[-1]
     match rng.randrange(4):
         case 0:
             del parent[key]
