@@ -83,8 +83,11 @@ TABLE = {
                         "the file is refused"),
     "toml_parts": Limit(100, "parts", "a dotted key in it", "the file is refused"),
     "slo_chars": Limit(4 * KIB, "characters", "an SLO with its per-request limits", "it is refused"),
+    "profile_chars": Limit(256 * KIB, "characters", "a rate profile, or its table", "it is refused"),
     "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
+    "set_tokens": Limit(1_000_000_000, "tokens", "the random texts of a set, or of a trace", "the set is refused",
+                        "--requests"),
     "parquet_bytes": Limit(2**34, "bytes", "a Parquet file of a run, unpacked; also its rows", "the run is refused"),
     "key_chars": Limit(4096, "characters", "a file with an API key", "the key is refused"),
 }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, field_validator, model_validator
 
 from benchsuite.errors import SpecError, read_json, user_path
+from benchsuite.limits import most
 from benchsuite.load.arrivals import parse_profile
 from benchsuite.redact import KEY_BEGINS
 from benchsuite.servers.base import CAPS
@@ -194,9 +195,6 @@ _SCENARIO = re.compile(
 _SCENARIOS = "D(in,out), N(mean,stdev)/(mean,stdev), U(low,high)/(low,high) or U(high,high); input first"
 
 
-_MOST_RANDOM_TOKENS = 1_000_000_000
-
-
 def read_scenario(text: str) -> tuple[TokenLengths, TokenLengths]:
     """Input and output lengths in GenAI-Bench's notation. Raises ValueError."""
     match = _SCENARIO.fullmatch(text.replace(" ", "").upper())
@@ -317,10 +315,8 @@ class WorkloadSpec(StrictModel, flags="--"):
         if self.prefix_share is not None and self.prefix_tokens is None:
             raise ValueError("prefix_share: needs prefix_tokens, the length of the prefix")
         mean = self.random_lengths[0].mean
-        if mean * (self.requests or 1000) > _MOST_RANDOM_TOKENS:
-            raise ValueError(
-                f"requests: expected at most {_MOST_RANDOM_TOKENS:,} tokens in all prompts, held in memory"
-            )
+        if mean * (self.requests or 1000) > most("set_tokens"):
+            raise ValueError(f"requests: expected at most {most('set_tokens'):,} tokens in all prompts, held in memory")
         if self.prefix_tokens is not None and self.prefix_tokens >= mean:
             raise ValueError(
                 f"prefix_tokens: part of the {mean:g} input tokens, and shorter (given {self.prefix_tokens})"
@@ -360,7 +356,7 @@ class ArrivalSpec(StrictModel, flags="--"):
         "", 'how the rate moves within the window: "ramp 0.5 1.5", "steps 0.5 1 1.5", "sine 0.5 60", "hours FILE.csv", '
         "in multiples of the rate", unset="it is constant", example="ramp 0.5 1.5",
     )  # fmt: skip
-    duration_s: float = key(120.0, "measured window of each rate", gt=0, le=MOST_S)
+    duration_s: float = key(120.0, "measured window of each rate", ge=0.001, le=MOST_S)
     warmup_s: float | None = key(
         None, "load before the window, discarded", unset="30 s, or three requests' time", example=30.0, ge=0, le=MOST_S
     )
@@ -390,6 +386,8 @@ class ArrivalSpec(StrictModel, flags="--"):
         speeds = value if isinstance(value, list | tuple) else None if value is None else [value]
         if speeds is not None and not all(type(one) in (int, float) and 0.001 <= one <= 1000 for one in speeds):
             raise ValueError("a speed is a number from 0.001 to 1000")
+        if speeds is not None and not len({f"{one:.5g}" for one in speeds}) == len(speeds) > 0:
+            raise ValueError("expected at least one speed, and no speed twice, to five digits")
         return speeds
 
     @model_validator(mode="after")

@@ -150,7 +150,7 @@ else:
     ProfileName = Literal["auto", *PROFILES]
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
-_LEAST_RATE, _MOST_RATE = 0.001, 100_000
+LEAST_RATE, MOST_RATE = 0.001, 100_000
 _MOST_WORKERS = 256
 
 
@@ -383,10 +383,10 @@ class LoadSpec(StrictModel, flags="--"):
             return None
         rates = list(value) if isinstance(value, list | tuple) else [value]
         for rate in rates:
-            if type(rate) not in (int, float) or not _LEAST_RATE <= rate <= _MOST_RATE:
-                raise ValueError(f"a rate is a number from {_LEAST_RATE} to {_MOST_RATE:,} requests/s, not {rate!r}")
-        if not rates or len(set(rates)) != len(rates):
-            raise ValueError("expected at least one rate, and no rate twice")
+            if type(rate) not in (int, float) or not LEAST_RATE <= rate <= MOST_RATE:
+                raise ValueError(f"a rate is a number from {LEAST_RATE} to {MOST_RATE:,} requests/s, not {rate!r}")
+        if not rates or len({f"{rate:g}" for rate in rates}) != len(rates):  # as points are named
+            raise ValueError("expected at least one rate, and no rate twice, to six digits")
         return tuple(sorted(map(float, rates)))
 
     @field_validator("concurrency", mode="before", json_schema_input_type=int | list[int])

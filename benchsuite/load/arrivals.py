@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.errors import SpecError
+from benchsuite.limits import most
 
 Floats = NDArray[np.float64]
 ARRIVALS = ("constant", "poisson", "gamma", "trace")
@@ -23,6 +24,7 @@ _NS_PER_S = 1_000_000_000
 MOST_ARRIVALS = 10_000_000  # of a point
 _KNOTS = 4096  # of a sine's period, where its rate is exact; fewer where there are many periods
 _FEWEST_KNOTS, _MOST_KNOTS = 16, 2**20
+_LARGEST = 1e9  # of a profile's numbers: multiples of the rate, or seconds
 _FORMS = "'ramp 0.5 1.5', 'steps 0.5 1 1.5', 'sine 0.5 60' (amplitude, period in s), 'hours FILE.csv'"
 
 
@@ -80,7 +82,7 @@ def arrivals(
             even = _renewals(shape if kind == "gamma" else 1.0, -passed[0], passed[-1], seed, repeat)
             even = even[(even >= passed[0]) & (even < passed[-1])]  # one beyond each end, where the rate may be 0
         due_s = _inverse(even, times, rates, passed)
-    due_ns = np.rint(due_s * _NS_PER_S).astype(np.int64)
+    due_ns = np.maximum.accumulate(np.rint(due_s * _NS_PER_S).astype(np.int64))  # times of a cluster round by 1 ns
     first, last = np.searchsorted(due_ns, [round(-before_s * _NS_PER_S), round((window_s + after_s) * _NS_PER_S)])
     return due_ns[first:last]
 
@@ -150,14 +152,16 @@ def parse_profile(text: str) -> Profile:
     ramp FIRST LAST is linear, steps A B ... are equal parts of the window, sine AMPLITUDE PERIOD_S swings about 1, and
     hours SECONDS:RATE ... is what `table_profile` makes of hours FILE.csv. Raises SpecError.
     """
+    if len(text) > most("profile_chars"):
+        raise _refused(f"{len(text):,} characters", f"at most {most('profile_chars'):,} characters")
     kind, *words = text.split() or [""]
     given: list[str] = [part for word in words for part in word.split(":")] if kind == "hours" else words
     try:
         numbers = tuple(map(float, given))
     except ValueError:
         raise _refused(text, f"numbers: {_FORMS}") from None
-    if not all(0 <= number < math.inf for number in numbers):
-        raise _refused(text, "numbers of 0 or more")
+    if not all(number == 0 or 1e-9 <= number <= _LARGEST for number in numbers):
+        raise _refused(text, f"numbers of 0, or from 1e-9 to {_LARGEST:g}")
     if kind == "sine":
         if len(numbers) != 2 or numbers[0] > 1 or not numbers[1]:
             raise _refused(text, "sine AMPLITUDE PERIOD_S, an amplitude of 0 to 1 and a period above 0")
@@ -178,21 +182,27 @@ def table_profile(table: str, where: str) -> str:
     where: the file. The first column's header is seconds or hours; the second column is the multiple of the rate from
     then on. Raises SpecError.
     """
-    rows = [row for row in csv.reader(table.splitlines()) if any(cell.strip() for cell in row)]
-    unit_s = {"seconds": 1, "hours": 3600}.get(rows[0][0].strip().lower()) if rows else None
+    if len(table) > most("profile_chars"):
+        raise _refused(f"{where}, {len(table):,} characters", f"at most {most('profile_chars'):,} characters")
+    header, reader = "seconds,rate or hours,rate", csv.reader(table.splitlines())
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        at = f"{where}:{reader.line_num}"
+        raise SpecError("the table of rates is not valid CSV", where=at, given=error, expected=header) from None
+    first = rows[0][1] if rows else []
+    unit_s = {"seconds": 1, "hours": 3600}.get(first[0].strip().lower()) if first else None
     if unit_s is None:
-        raise SpecError(
-            "the table of rates has no header", where=where, given=",".join(rows[0]) if rows else "an empty file",
-            expected="seconds,rate or hours,rate",
-        )  # fmt: skip
+        given = ",".join(first) or "an empty file"
+        raise SpecError("the table of rates has no header", where=where, given=given, expected=header)
     pairs = []
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in rows[1:]:
         try:
             start, rate = map(float, row)
         except ValueError:
             raise SpecError(
-                "a row of the table of rates is not two numbers", where=f"{where}, row {number}", given=",".join(row),
-                expected=f"{rows[0][0].strip().lower()}, and a multiple of the rate",
+                "a row of the table of rates is not two numbers", where=f"{where}:{number}", given=",".join(row),
+                expected=f"{first[0].strip().lower()}, and a multiple of the rate",
             ) from None  # fmt: skip
         pairs.append(f"{start * unit_s!r}:{rate!r}")
     inline = " ".join(["hours", *pairs])

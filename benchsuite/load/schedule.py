@@ -21,6 +21,7 @@ from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.load.arrivals import arrivals
 from benchsuite.saturation import Saturation
+from benchsuite.spec import LEAST_RATE, MOST_RATE
 from benchsuite.workload.dataset import Workload, make_workload
 
 if TYPE_CHECKING:
@@ -283,6 +284,11 @@ def replayed(spec: SweepSpec, workload: Workload) -> tuple[SweepSpec, Workload, 
         workload = replace(part, lengths=workload.lengths)
     own_rate = len(times_s) / trace_span_s(times_s)
     rates = spec.load.rate or tuple(own_rate * speed for speed in asked.speed or (1.0,))
+    if odd := next((rate for rate in rates if not LEAST_RATE <= rate <= MOST_RATE), None):
+        raise InputError(
+            "the trace's own rate is none to replay", where="--replay, --speed", given=f"{odd:g} requests/s",
+            expected=f"{LEAST_RATE} to {MOST_RATE:,} requests/s", hint="--rate names another",
+        )  # fmt: skip
     load = spec.load.model_copy(update={"rate": rates, "concurrency": ()})
     arrivals = asked.model_copy(update={"speed": None})
     return spec.model_copy(update={"load": load, "arrivals": arrivals}), workload, times_s

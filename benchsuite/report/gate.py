@@ -391,8 +391,9 @@ def _unmeasured(run: Run, runs: Collection[Level]) -> list[Criterion]:
     """Planned levels that were not measured to their end: those that were cannot pass for them."""
     found = {}
     status = {point.point_id: point.status for point in run.manifest.points}
+    measured = {level.point_id(0) for level in runs}
     for point_id in run.manifest.planned_points:
-        if (level := Level.of_point(point_id)) is not None and level not in runs:
+        if (level := Level.of_point(point_id)) is not None and level.point_id(0) not in measured:
             found[level] = status.get(point_id, "not begun")
     hint = "`benchsuite sweep --resume` measures what is missing; --levels judges the others alone"
     return [

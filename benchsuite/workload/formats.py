@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from benchsuite.errors import WorkloadError, did_you_mean, read_json
+from benchsuite.limits import most
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload import traces
 from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
@@ -127,6 +128,11 @@ def parse_workload(
                     break
             else:
                 n_read += 1
+                if (tokens := reader.texts.tokens) > most("set_tokens"):
+                    raise WorkloadError(
+                        "the trace is too long", where=where, given=f"{tokens:,} tokens in {n_read:,} requests",
+                        expected=f"at most {most('set_tokens'):,} tokens", hint=f"--requests {n_read - 1}",
+                    )  # fmt: skip
                 yield prompt
 
     workload = make_workload(name if name is not None else where, prompts())

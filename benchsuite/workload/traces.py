@@ -108,7 +108,7 @@ class TraceTexts:
         self._seed, self._find_ruler, self._block = seed, find_ruler, block
         self._began_ns: int | None = None  # when the first row was sent
         self._block_text = lru_cache(_BLOCKS)(self._text_of_block)
-        self.made = 0
+        self.made = self.tokens = 0
 
     @cached_property
     def ruler(self) -> TokensPerWord | TextTokenizer:
@@ -129,7 +129,7 @@ class TraceTexts:
             if not values[key]:
                 raise LeftOut(f"requests of the trace without {what} are left out")
         values["prompt"] = self._text(row, values["input_tokens"], hash_ids, self._block or block)
-        self.made += 1
+        self.made, self.tokens = self.made + 1, self.tokens + values["input_tokens"]
 
     def _text(self, row: int, tokens: int, hash_ids: Sequence[int], block: int) -> str:
         """Of the row's own words, or block after block; equal ids of blocks of as many tokens are equal texts."""

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from array import array
 
 import pytest
-from factory import run_folder
+from factory import rate_folder, run_folder
 
 pytestmark = pytest.mark.usefixtures("in_stored")
 TPOT = "--max-regression tpot=5%"
@@ -97,6 +97,14 @@ def test_a_run_cut_short_does_not_pass(cli, tmp_path):
     unmeasured = {one["concurrency"]: one["verdict"] for one in found["criteria"] if one["name"] == "measured"}
     assert unmeasured == {4: "inconclusive", 8: "inconclusive"}
     assert cli("gate", cut, "--levels 2").code == 0
+
+
+def test_rates_of_many_digits_are_measured(cli, tmp_path):
+    """A point's name has six digits of its rate; a name that is no rate names no level."""
+    names = ["q0.333333-r0", "q2-r0", "q1.2.3-r0", "q1e999-r0", "q-1-r0"]
+    cut = rate_folder(tmp_path / "cut", rates=(1 / 3,), manifest={"planned_points": names})
+    found = cli.data("gate", cut, code=6)
+    assert [one["rate_per_s"] for one in found["criteria"] if one["name"] == "measured"] == [2]
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,9 @@ _LINES = {
     "markup": Shape(b"a", b" ", b"= 1\nb\n"),
     "brackets": Shape(b"", b"["),
     "zeros": Shape(b"", b"a\0"),
+    "trace": Shape(b"", b'{"timestamp":%d,"input_length":9,"output_length":1,"hash_ids":[1]}\n'),
+    "hash ids": Shape(b'{"timestamp":0,"input_length":9,"output_length":1,"hash_ids":[', b"%d,", b"0]}\n"),
+    "trace of dates": Shape(b"TIMESTAMP,ContextTokens,GeneratedTokens\n", b"2023-11-16 18:17:03.9799601,8,1\n"),
     **{f"CSV {name}": shape for name, shape in _CSV.items()},
     **{f"JSON {name}": shape for name, shape in _JSON.items()},
 }  # fmt: skip
@@ -225,6 +228,21 @@ _SLO = {
     "commas": Shape(b"", b","),
     "goodput": Shape(b"", b" goodput:"),
     "brackets": Shape(b"", b"("),
+}
+_PROFILE = {
+    "steps": Shape(b"steps", b" 1"),
+    "hours": Shape(b"hours", b" %d:1"),
+    "words": Shape(b"hours", b" a"),
+    "colons": Shape(b"hours ", b":"),
+    "one number": Shape(b"steps ", b"9"),
+    "one word": Shape(b"", b"a"),
+    "blanks": Shape(b"steps 1", b" "),
+}
+_RATES = {
+    "rates": Shape(b"seconds,rate\n", b"%d,1\n"),
+    "blank rows": Shape(b"seconds,rate\n", b",\n", b"0,1\n"),
+    "same time": Shape(b"seconds,rate\n", b"0,1\n"),
+    **{name: Shape(b"seconds,rate\n" + s.begin, s.unit, s.end) for name, s in _CSV.items()},
 }
 _POINTS = {name: Shape(b"model,concurrency,requests,time_s\n" + s.begin, s.unit, s.end) for name, s in _CSV.items()} | {
     "points": Shape(b"model,concurrency,requests,time_s,ttft_s,input_tokens,output_tokens\n", b"a,%d,100,60,1,1,1\n"),
@@ -312,6 +330,8 @@ SHAPES: dict[str, dict[str, Shape | Made]] = {
     "plan": _TOML,
     "points CSV": _POINTS,
     "scores CSV": _POINTS,
+    "rate profile": _PROFILE,
+    "rate table": _RATES,
     "manifest": _JSON,
     "SLO": _SLO,
     "journal, forged": _JOURNAL,

@@ -36,6 +36,7 @@ from benchsuite.errors import BenchsuiteError, read_json, read_toml
 from benchsuite.importers import aiperf, guidellm, vllm_bench
 from benchsuite.importers.imported_run import imported_run, with_levels
 from benchsuite.level import Level
+from benchsuite.load.arrivals import arrivals, table_profile
 from benchsuite.load.preflight import refusal_text
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
@@ -205,6 +206,15 @@ def _toml(parse: Callable[..., Any]) -> Callable[[bytes], None]:
         parse(tree, where="spec.toml")
 
     return run
+
+
+def schedule(profile: str) -> None:
+    """The arrivals under a profile of rates."""
+    due_ns = arrivals(
+        "gamma", 20.0, shape=0.5, profile=profile, window_s=10.0, before_s=2.0, after_s=2.0, seed=0, repeat=0
+    )
+    assert (due_ns[1:] >= due_ns[:-1]).all(), "not ascending"
+    assert not len(due_ns) or -2e9 <= due_ns[0] <= due_ns[-1] < 12e9, "outside of the window"
 
 
 def manifest(data: bytes) -> None:
@@ -426,6 +436,7 @@ def _request_files() -> list[bytes]:
     rows = jsonl.strip().replace(b"\n", b",")
     return [
         *_seeds("workload"),
+        *(path.read_bytes() for path in sorted((RUN.parents[1] / "traces").iterdir())),
         b"[" + rows + b"]",
         b'{"data": [' + rows + b"]}",
         b'id;prompt\n1;"a\nb"\n',
@@ -468,6 +479,8 @@ TARGETS: dict[str, Target] = {
     "plan": Target(lambda data: parse_plan_file(_text(data), "p"), lambda: _seeds("plan")),
     "points CSV": Target(lambda data: parse_points(_text(data), where="p"), lambda: _seeds("points")),
     "scores CSV": Target(lambda data: parse_scores(_text(data), where="s"), lambda: _seeds("scores")),
+    "rate profile": Target(lambda data: schedule(_text(data)), lambda: _seeds("profile")),
+    "rate table": Target(lambda data: schedule(table_profile(_text(data), "t")), lambda: _seeds("rates")),
     "manifest": Target(manifest, lambda: [seed[1:] for seed in _run_seeds()[:1]]),
     "journal": Target(journal, lambda: [_journal()], share=0.2),
     "journal, forged": Target(_rows_kept, lambda: [_journal()], share=0.2, mutate=_forged_journal),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import math
 import time
 
@@ -105,7 +107,8 @@ def test_a_trace_is_taken_as_it_is():
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("ramp", "'ramp 0.5 1.5'"), ("ramp 1 2 3", "'ramp 0.5 1.5'"), ("ramp 1 x", "numbers"), ("ramp 0 0", "above 0"),
-    ("steps", "'steps"), ("steps 1 -1", "0 or more"), ("steps 1 nan", "0 or more"), ("sine 2 60", "0 to 1"),
+    ("steps", "'steps"), ("steps 1 -1", "of 0"), ("steps 1 nan", "of 0"), ("sine 2 60", "0 to 1"),
+    ("steps 1e308 0", "1e+09"), ("ramp 0 1e-320", "1e-9"), ("sine 1 1e308", "1e+09"), ("hours 0:1 1e10:1", "1e+09"),
     ("sine 0.5 0", "above 0"), ("sine 0.5", "PERIOD_S"), ("saw 1 2", "'sine"), ("hours x.csv", "numbers"),
     ("hours 0:1 0:2", "ascending"), ("hours 0:1 2", "SECONDS:RATE"), ("hours 0:0 5:0", "above 0"), ("hours", "'hours"),
 ])  # fmt: skip
@@ -123,10 +126,32 @@ def test_a_table_of_rates():
     assert table_profile("Seconds,rate\n0,1\n", "d.csv") == "hours 0.0:1.0"
     assert parse_profile("hours 0.0:0.5 3600.0:1.5") == ("hours", (0.0, 0.5, 3600.0, 1.5))
     for table, expected in (("0,1\n", "seconds,rate"), ("", "seconds,rate"), ("hours,rate\n0,1,2\n", "multiple"),
-                            ("hours,rate\n0\n", "multiple"), ("hours,rate\n", "FILE.csv")):  # fmt: skip
+                            ("hours,rate\n0\n", "multiple"), ("hours,rate\n", "FILE.csv"),
+                            ("hours,rate\n" + "0,1\n" * 70_000, "262,144 characters")):  # fmt: skip
         with pytest.raises(SpecError) as refused:
             table_profile(table, "d.csv")
         assert expected in refused.value.expected
+
+
+def test_a_table_of_rates_that_is_no_csv():
+    """With its line: a cell beyond the limit of the csv module, which is 131,072 characters before others raise it."""
+    before = csv.field_size_limit(100)
+    try:
+        with pytest.raises(SpecError, match="not valid CSV") as refused:
+            table_profile(f"hours,rate\n{'1' * 101},1\n", "d.csv")
+    finally:
+        csv.field_size_limit(before)
+    assert refused.value.where == "d.csv:2"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("profile", ["steps 1e9 0 1e-9", "ramp 0 1e-9", "hours 0:0 1e9:1", "sine 1 1e9", "ramp 0 1"])
+@pytest.mark.parametrize(("kind", "shape"), [("constant", 1.0), ("gamma", 1e-300), ("gamma", 1e6), ("gamma", 1e-3)])
+def test_the_ends_of_what_is_allowed(kind, shape, profile):
+    """Ascending times, or a refusal; no warning of numpy, and no more memory than for the most arrivals."""
+    for rate, window_s in ((0.001, 0.001), (1.0, 1e6), (1e5, 1e6)):
+        with contextlib.suppress(SpecError):
+            due_s(kind, rate, shape=shape, profile=profile, window_s=window_s)
 
 
 def test_a_million_arrivals_are_fast_and_more_than_ten_are_refused():

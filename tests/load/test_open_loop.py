@@ -222,7 +222,8 @@ def test_a_schedule_is_of_its_seed_alone() -> None:
 WRONG = [
     ({"load": {"rate": [1], "concurrency": [8]}}, "not both"),
     ({"load": {"rate": [0]}}, "a rate is a number from"),
-    ({"load": {"rate": [1, 1]}}, "no rate twice"),
+    ({"load": {"rate": [1, 1.0000001]}}, "no rate twice"),
+    ({"arrivals": {"replay": True, "speed": [2, 2.000001]}}, "no speed twice"),
     ({"load": {"rate": [1], "max_request_rate": 2}}, "caps a closed loop"),
     ({"arrivals": {"arrival": "gamma"}}, "is of an open loop"),
     ({"load": {"rate": [1]}, "arrivals": {"burstiness": 2}}, "--arrival gamma"),

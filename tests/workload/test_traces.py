@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from benchsuite.errors import InputError, WorkloadError
 from benchsuite.input_files import read_tokenizer, read_workload
+from benchsuite.limits import TABLE
 from benchsuite.load.schedule import replayed
 from benchsuite.request_spec import WorkloadSpec
 from benchsuite.spec import SweepSpec
@@ -118,6 +120,16 @@ def test_rows_that_are_refused(rows, expected):
     assert expected in refused.value.what
 
 
+def test_a_trace_of_more_tokens_than_memory_is_refused(monkeypatch):
+    """A row of 60 bytes may stand for 10,000,000 tokens: they are counted, and --requests reads fewer rows."""
+    monkeypatch.setitem(TABLE, "set_tokens", TABLE["set_tokens"]._replace(most=1300))
+    rows = f"{json.dumps(ROW)}\n" * 3
+    with pytest.raises(WorkloadError, match="too long") as refused:
+        parse_workload(rows, where="set")
+    assert (refused.value.given, refused.value.hint) == ("1,800 tokens in 3 requests", "--requests 2")
+    assert len(parse_workload(rows, where="set", requests=2).prompts) == 2
+
+
 def test_the_size_of_blocks():
     """--block names another size than the format's."""
     asked = {"timestamp": 0, "input_length": 60, "output_length": 5, "hash_ids": [1, 2]}
@@ -146,6 +158,10 @@ def test_replayed():
         replay(whole, from_s=4.0)
     with pytest.raises(InputError, match="no at_s in the request 's0'"):
         replay(trace("sharegpt.json"))
+    at_once = make_workload("set", [dataclasses.replace(one, at_s=0.0) for one in whole.prompts])
+    with pytest.raises(InputError, match=r"4e\+06 requests/s"):  # of which --workers auto would make 20,000
+        replay(at_once)
+    assert replay(at_once, speed=[0.001])[1] == (0, 0, 0, 0)
 
 
 def test_imported_by_the_verb(cli, tmp_path):
