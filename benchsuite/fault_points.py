@@ -8,7 +8,8 @@ Its grammar, faults separated by commas: POINT[.ORDER][@PROCESS]:N:ACTION[=VALUE
     order@main:1:signal=2       Ctrl-C as the sweep gives its first order
     any:17:kill                 whatever process reaches a 17th point, whichever, is gone
 
-`start` is where a process has this file and nothing else yet: a measuring process has not read what it is given.
+`send` is where an open loop has counted a request that is due, and not sent it yet. `start` is where a process has this
+file and nothing else yet: a measuring process has not read what it is given.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from collections import Counter
 from benchsuite.errors import InputError
 
 VARIABLE = "BENCHSUITE_FAULT_POINTS"
-POINTS = ("start", "spawn", "order", "batch", "sample", "fsync", "rename", "unlink", "compaction", "report", "any")
+POINTS = (
+    "start", "spawn", "order", "send", "batch", "sample", "fsync", "rename", "unlink", "compaction", "report", "any",
+)  # fmt: skip
 # kill: SIGKILL to itself, or to process VALUE; signal: signal VALUE to the process group, as a terminal sends it;
 # error: OSError with errno VALUE, else 5 (I/O); delay: VALUE seconds; step: the wall clock as this process reads it is
 # set by VALUE seconds

@@ -1,8 +1,9 @@
 """The open loop of one point in one process: requests leave when they are due, whatever the server does.
 
-The schedule is made before the point (load/arrivals.py). A timerfd wakes the loop a little before a request is due, and
-a short spin waits for the very moment: no request leaves before its time, and a late one keeps its clock, which runs
-from when it was due. Connections are a pool; a request that finds none idle opens one.
+The schedule is made before the point (load/arrivals.py). A request is made before it is due. A timerfd wakes the loop
+for it, which turns without sleeping until a short spin waits for the very moment: none leaves before its time, and a
+late one keeps its clock, which runs from when it was due. Connections are a pool; a request that finds none idle opens
+one.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import ctypes
 import os
 import resource
 import sys
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import NS_PER_S, now_ns
+from benchsuite.fault_points import reach
 from benchsuite.load.schedule import OTHER_FILES, OpenLoop
 from benchsuite.load.virtual_users import CANCELLED, ClientState, PointLoad, Sink, Slot, VirtualUser
 from benchsuite.records import RequestRecord, Status
 
-_SPIN_NS = 100_000  # woken so long before a request is due, and then waited for
+_SPIN_NS = 100_000  # waited for in a spin before a request is due
+# before that the loop stays awake, for a core that slept comes late: for a part of the gap, and so of the CPU
+_AWAKE_PART, _MOST_AWAKE_NS = 20, 1_000_000
+_LEAD_NS = 10_000_000  # from the start to the first request that may be due: the start itself is as late as a timer
 _AT_ONCE = 64  # late requests that leave in one turn of the loop, before it reads what came
 _OTHERS_NS = 50_000_000  # in which every process has said how many of the window's requests it has open
 _NEVER_NS = 2**62
@@ -70,8 +76,9 @@ class OpenLoopLoad(PointLoad):
     """Sends the requests of one process at their times. To be made inside the loop that runs it.
 
     new_slot: a slot at the k-th endpoint. share: (number of this process, of how many): it sends request i where i
-    modulo their number is its own. n_open: connections made beforehand. others_open: how many of the window's requests
-    all processes together have open, as they said last.
+    modulo their number is its own. n_open: connections made beforehand, at least one to each endpoint. others_open: how
+    many of the window's requests all processes together have open, as they said last. issued: told at once how many
+    were due, so that it is known of a process that dies.
     """
 
     def __init__(
@@ -85,11 +92,16 @@ class OpenLoopLoad(PointLoad):
         limits: tuple[int, int, int],
         sink: Sink,
         others_open: Callable[[], int],
+        issued: Callable[[int], None] = lambda _: None,
     ) -> None:
-        super().__init__([new_slot(i % n_endpoints) for i in range(n_open)], lambda: None, limits, sink)
-        self._plan, self._offsets, self._share = plan, offsets_ns, share
+        slots = [new_slot(i % n_endpoints) for i in range(max(n_open, n_endpoints))]
+        super().__init__(slots, lambda: None, limits, sink)
+        self._plan, self._offsets, self._share, self._issued = plan, offsets_ns, share, issued
         self._new_slot, self._n_endpoints, self._others_open = new_slot, n_endpoints, others_open
-        self._idle: list[list[VirtualUser]] = [self._users[k::n_endpoints] for k in range(n_endpoints)]
+        self._of_endpoint = slots[:n_endpoints]
+        self._idle = [
+            deque(self._users[k::n_endpoints]) for k in range(n_endpoints)
+        ]  # the last are those with a connection
         self._endpoint = {id(user): k for k, users in enumerate(self._idle) for user in users}
         self._waiting: deque[tuple[int, int]] = deque()  # index and time due of what is one too many
         number, n = share
@@ -99,73 +111,93 @@ class OpenLoopLoad(PointLoad):
         # a request above that has no connection, and waits
         self._most = max(1, (files - OTHER_FILES) // 2) if most is None else most // n + (number < most % n)
         self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
-        self.n_window_open = 0  # of the window's requests: due, and not ended
+        self._ready = Exchange(0, _NEVER_NS), b""  # the next request
+        self.n_window_open = 0  # of the window's requests: not ended, those not yet due too
         self._tail_ended = False
         self._timer = DueTimer(self.loop, self._send_due)
 
     backs_off = False
 
     def _begin(self, start_ns: int) -> None:
-        self._zero_ns = start_ns + int(self._plan.before_s * NS_PER_S)
-        self._end_ns = self._zero_ns + int(self._plan.window_s * NS_PER_S)
+        window_ns = int(self._plan.window_s * NS_PER_S)
+        self._zero_ns = start_ns + _LEAD_NS + int(self._plan.before_s * NS_PER_S)
+        self._end_ns = self._zero_ns + window_ns
+        self.n_window_open = bisect_left(self._offsets, window_ns) - bisect_left(self._offsets, 0)
         self._busy = 0
-        self._arm()
+        self._prepare()
+        self._sleep()
 
-    def _arm(self) -> None:
-        if self._next < len(self._offsets):
-            self._due_ns = self._zero_ns + int(self._offsets[self._next])
-            self._timer.arm(self._due_ns - _SPIN_NS)
-        else:
+    def _prepare(self) -> None:
+        """Make the next request, before it is due: of a cold core the making takes as long as a server's answer."""
+        if self._next >= len(self._offsets):
             self._due_ns = _NEVER_NS
+            return
+        number, n = self._share
+        index, self._due_ns = number + self._next * n, self._zero_ns + self._offsets[self._next]
+        wire = self._of_endpoint[index % self._n_endpoints].requests[index].wire
+        self._ready = Exchange(index, self._due_ns), wire
+
+    def _sleep(self) -> None:
+        if self._due_ns == _NEVER_NS:
             self._leave_if_done()
+            return
+        left_ns = self._due_ns - now_ns()
+        awake_ns = min(max(_SPIN_NS, left_ns // _AWAKE_PART), _MOST_AWAKE_NS)
+        if left_ns > awake_ns:
+            self._timer.arm(self._due_ns - awake_ns)
+        else:
+            self.loop.call_soon(self._send_due)  # the loop turns meanwhile
 
     def _in_window(self, due_ns: int) -> bool:
         return self._zero_ns <= due_ns < self._end_ns
 
     def _send_due(self) -> None:
-        number, n = self._share
-        for _ in range(_AT_ONCE):
-            if self._due_ns - now_ns() > _SPIN_NS:
-                break
-            while now_ns() < self._due_ns:
-                pass
-            index, due_ns = number + self._next * n, self._due_ns
-            self._next += 1
-            more = self._next < len(self._offsets)
-            self._due_ns = self._zero_ns + int(self._offsets[self._next]) if more else _NEVER_NS
-            self.state.n_issued += 1
-            if self._in_window(due_ns):
-                self.state.n_measured += 1
-                self.n_window_open += 1
-            if self._busy < self._most:
-                self._send(index, due_ns)
-            elif self._plan.drops:
-                self.state.n_dropped += 1
-                full = WireError("dropped", f"{self._busy} requests of this process were in flight (--max-in-flight)")
-                self._end_unsent(index, due_ns, full)
-            else:
-                self.state.n_waited += 1
-                self._waiting.append((index, due_ns))
-        self._arm()
+        try:
+            for _ in range(_AT_ONCE):
+                if self._due_ns - now_ns() > _SPIN_NS:
+                    break
+                self._send_next()
+                self._prepare()
+            self._sleep()
+        except Exception as error:  # nobody else would wake it: the point would never end
+            self._error = self._error or error
+            self.abort()
 
-    def _send(self, index: int, due_ns: int) -> None:
-        k = index % self._n_endpoints
-        if self._idle[k]:
-            user = self._idle[k].pop()
+    def _send_next(self) -> None:
+        (exchange, wire), state = self._ready, self.state
+        self._next += 1
+        state.n_issued += 1
+        self._issued(state.n_issued)
+        state.n_measured += self._in_window(exchange.scheduled_ns)
+        reach("send")
+        user = self._free_user(exchange.index % self._n_endpoints) if self._busy < self._most else None
+        while now_ns() < exchange.scheduled_ns:
+            pass
+        if user is not None:
+            user.begin(exchange, wire)
+        elif self._plan.drops:
+            state.n_dropped += 1
+            full = f"{self._busy} requests of this process were in flight (--max-in-flight)"
+            self._end_unsent(exchange, WireError("dropped", full))
         else:
-            slot = self._new_slot(k)
-            self._slots += [slot] if slot.fallback is None else [slot, slot.fallback]
-            user = VirtualUser(self, slot)
-            self._endpoint[id(user)] = k
-            self._users.append(user)
-            self._backlog = max(self._backlog, 2 * len(self._users))
-        self._busy += 1
-        user.begin(index, due_ns)
+            state.n_waited += 1
+            self._waiting.append((exchange.index, exchange.scheduled_ns))
 
-    def _end_unsent(self, index: int, due_ns: int, error: WireError) -> None:
-        exchange = Exchange(index, due_ns)
+    def _free_user(self, k: int) -> VirtualUser:
+        self._busy += 1
+        if self._idle[k]:
+            return self._idle[k].pop()
+        slot = self._new_slot(k)
+        self._slots += [slot] if slot.fallback is None else [slot, slot.fallback]
+        user = VirtualUser(self, slot)
+        self._endpoint[id(user)] = k
+        self._users.append(user)
+        self._backlog = max(self._backlog, 2 * len(self._users))
+        return user
+
+    def _end_unsent(self, exchange: Exchange, error: WireError) -> None:
         exchange.error = error
-        self.finished(exchange, self._slots[0] if self._slots else self._new_slot(0))
+        self.finished(exchange, self._of_endpoint[exchange.index % self._n_endpoints])
 
     # for the users
     def take(self, free_ns: int) -> None:  # noqa: ARG002  # the schedule gives users their requests
@@ -178,13 +210,16 @@ class OpenLoopLoad(PointLoad):
 
     def left(self, user: VirtualUser) -> None:
         self._busy -= 1
-        self._idle[self._endpoint[id(user)]].append(user)
+        idle = self._idle[self._endpoint[id(user)]]
+        (idle.append if user.driver.is_open else idle.appendleft)(user)
         if self._waiting and not self.stopping:
-            self._send(*self._waiting.popleft())
+            exchange = Exchange(*self._waiting.popleft())
+            self._free_user(exchange.index % self._n_endpoints).begin(exchange)
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._next >= len(self._offsets) and not self._busy and not self._waiting:
+        over = self.stopping or now_ns() >= self._end_ns  # the server is measured for the whole window
+        if over and self._next >= len(self._offsets) and not self._busy and not self._waiting:
             self._done.set()
 
     def _tick(self) -> None:
@@ -195,12 +230,12 @@ class OpenLoopLoad(PointLoad):
             self._send_no_more()
             for user in self._users:
                 user.abort("cancelled", "the window's requests have ended")
-            self._leave_if_done()
+        self._leave_if_done()
 
     def _send_no_more(self) -> None:
         self._next, self._due_ns = len(self._offsets), _NEVER_NS
         while self._waiting:
-            self._end_unsent(*self._waiting.popleft(), CANCELLED)
+            self._end_unsent(Exchange(*self._waiting.popleft()), CANCELLED)
 
     def stop(self) -> None:
         super().stop()

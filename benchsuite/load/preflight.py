@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import socket
 from array import array
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from benchsuite.errors import InputError, ServerRefused, ServerUnreachable, os_e
 from benchsuite.level import as_plain
 from benchsuite.limits import KIB, MIB, ResponseLimits
 from benchsuite.load import server_probe
-from benchsuite.load.schedule import open_files_needed
+from benchsuite.load.schedule import open_files_needed, plan_points
 from benchsuite.load.virtual_users import Preflight, abort_if_overdue, limits_ns
 from benchsuite.records import RequestRecord
 from benchsuite.redact import remembered_keys, shortened
@@ -500,8 +501,21 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: Sequence[Prompt]) -> Pre
         return probe_server(api, client, prompts)
 
 
-def check_levels(spec: SweepSpec, workload: Workload) -> None:
-    """Refuse a level that the set cannot keep busy, and a set that the endpoint cannot take."""
+def check_levels(spec: SweepSpec, workload: Workload, times_s: Sequence[float] = ()) -> None:
+    """Refuse a level that the set cannot keep busy, a rate without a request, a set that the endpoint cannot take.
+
+    times_s: of a trace.
+    """
+    rates = spec.load.rate is not None
+    for plan in plan_points(spec.load, len(workload.prompts), "", spec.arrivals, times_s) if rates else ():
+        if not plan.n_requests:
+            raise InputError(
+                "no request is due in the measured window",
+                where="--rate, --duration-s",
+                given=f"{plan.level.words} for {spec.arrivals.duration_s:g} s (repeat {plan.repeat + 1})",
+                expected="a window of 100 requests or more",
+                hint=f"--duration-s {math.ceil(100 / plan.level.number)}",
+            )
     if spec.server.endpoint != "chat":
         for prompt in workload.prompts:
             if odd := kinds_of_parts(prompt) - {"text"}:

@@ -254,7 +254,7 @@ class SweepRunner:
     times_s: tuple[float, ...] = ()  # of a trace
 
     def __post_init__(self) -> None:
-        manifest, probed = self.manifest, self.probed
+        manifest, probed, spec = self.manifest, self.probed, self.spec
         self._made_to_length = any(prompt.input_tokens is not None for prompt in self.workload.prompts)
         self._profile = probed.plan.profile
         self._addresses = [api_address(url) for url in self.spec.server.base_urls]
@@ -268,8 +268,7 @@ class SweepRunner:
             manifest.endpoints.append(EndpointFacts(base_url=url, role="fallback", model=model))
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
         headers, pids = dict(probed.endpoints[0].headers), () if self.launched is None else self.launched.pids()
-        note, origin_ns = self.view.note, self._origin_ns
-        self._recorder = open_recorder(self.spec, self._profile, headers, self.folder, origin_ns, pids, note)
+        self._recorder = open_recorder(spec, self._profile, headers, self.folder, self._origin_ns, pids, self.view.note)
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
@@ -435,8 +434,7 @@ class SweepRunner:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
-        least_s, most_s = plan.cooldown_min_s, plan.cooldown_max_s
-        waited_s, idle = self._wait(point, _COOLDOWN, self._servers_idle, least_s, most_s)
+        waited_s, idle = self._wait(point, _COOLDOWN, self._servers_idle, plan.cooldown_min_s, plan.cooldown_max_s)
         entry.cooldown = {"waited_s": waited_s, "seen_idle": bool(idle)}
         if pool.stopping:  # nothing of it is measured yet
             entry.status = "stopped"
@@ -450,9 +448,13 @@ class SweepRunner:
         entry.started_s = self._now_s()
         try:
             reports = self._run_point(point, plan, self.spec.load.error_limit(plan.n_requests), journal_path)
-        except RunError:
+        except RunError as error:
             entry.status = "failed"
-            self.folder.finish_point(plan.point_id, plan.attempt)
+            issued, n_rows = pool.n_issued(plan), self.folder.finish_point(plan.point_id, plan.attempt)
+            entry.client = {"n_issued": issued, "n_lost": issued - n_rows}
+            if issued > n_rows:
+                entry.reason = f"{issued - n_rows} of {issued} requests have no row: in flight, or not yet written"
+                error.add_line("lost", entry.reason)
             raise
         entry.ended_s = self._now_s()
         self._recorder.mark()
@@ -468,8 +470,7 @@ class SweepRunner:
             entry.saturation = self._saturation(plan, rows)
         states = [report.state for report in reports]
         n_measured = n_rows if plan.open_loop is None else sum(state.n_measured for state in states)
-        lost = plan.open_loop is not None and n_rows != sum(state.n_issued for state in states)
-        whole = not pool.stopping and n_measured == plan.n_requests and not lost
+        whole = not pool.stopping and n_measured == plan.n_requests and n_rows == pool.n_issued(plan)
         in_vain = not pool.progress().done
         entry.status = "stopped" if not whole else "failed" if in_vain else "complete"
         if (reason := self._given_up(plan)) is not None:
@@ -661,7 +662,7 @@ def sweep(
     def made_by(ruler: TokensPerWord) -> Workload:
         return replayed(asked, read_workload(spec.workload, spec.load.random_seed, ruler=ruler))[1]
 
-    check_levels(spec, workload)
+    check_levels(spec, workload, times_s)
     check_descriptors(spec)
     tokenizer = read_tokenizer(spec.workload.tokenizer) if spec.workload.tokenizer else None
     folder = None if output is None else RunFolder(output)

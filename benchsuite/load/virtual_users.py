@@ -166,22 +166,22 @@ class VirtualUser:
         if taken is None:
             self._load.left(self)
         else:
-            self.begin(*taken)
+            self.begin(Exchange(*taken))
 
-    def begin(self, index: int, due_ns: int) -> None:
-        """Send the request, which is due now: late where its user was not free, or its process busy."""
-        load, exchange = self._load, Exchange(index, due_ns)
+    def begin(self, exchange: Exchange, wire: bytes | None = None) -> None:
+        """Send the request, which is due now: late where its user was not free, or its process busy. wire: its bytes
+        for the user's own endpoint, if they are made."""
         self._exchange = exchange
         exchange.on_done = self._ended
         fallback = self._slot.fallback
         if fallback is not None and self._slot.full():
-            load.state.fallback_skips += 1
-            self._current, self.driver = fallback, fallback.driver
-        self._send(exchange)
+            self._load.state.fallback_skips += 1
+            self._current, self.driver, wire = fallback, fallback.driver, None
+        self._send(exchange, wire)
 
-    def _send(self, exchange: Exchange) -> None:
+    def _send(self, exchange: Exchange, wire: bytes | None = None) -> None:
         if self.driver.is_open and self._load.pause is None:
-            self.driver.send(self._current.requests[exchange.index].wire, exchange)
+            self.driver.send(wire or self._current.requests[exchange.index].wire, exchange)
         else:
             self._task = self._load.loop.create_task(self._send_when_ready(exchange))
             self._task.add_done_callback(partial(self._never_began, exchange))

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
+from operator import setitem
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -83,14 +84,15 @@ class RequestBodies:
 
         again: the set begins anew behind its end, as copies.
         """
-        requests = _Requests(self.file, order, lru_cache(partial(http_head, endpoint, stream=self.stream)), salt)
         large = len(order) > _MOST_IN_MEMORY or self.file.n_bytes > _MOST_BYTES
+        file = self.file if large or not again else [*self.file]
+        requests = _Requests(file, order, lru_cache(partial(http_head, endpoint, stream=self.stream)), salt)
         return requests if large or again else [*requests]
 
 
 @dataclass(frozen=True, slots=True)
 class _Requests(Sequence[EncodedRequest]):
-    file: FileList[tuple[Any, ...]]
+    file: Sequence[tuple[Any, ...]]
     order: Sequence[int]
     head: Callable[[int], bytes]
     salt: Callable[[int], str]
@@ -145,7 +147,8 @@ class SharedCounters:
     breaker: CircuitBreaker
 
 
-_SYNC_NS, _NUMBERS, _OPEN = 1_000_000_000, 7, 5  # and the place of an open loop's requests among them
+# and the places of an open loop's requests among them: of its window not ended, and due so far
+_SYNC_NS, _NUMBERS, _OPEN, _ISSUED = 1_000_000_000, 8, 5, 6
 
 
 class _RowSink:
@@ -154,7 +157,7 @@ class _RowSink:
     def __init__(self, journal: Journal | None, show: Callable[[list[float]], None], breaker: CircuitBreaker) -> None:
         self._journal, self._show, self._breaker = journal, show, breaker
         self.on_tick: Callable[[], None] = lambda: None
-        self.n_open: Callable[[], int] = lambda: 0  # of an open loop's window
+        self.of_open_loop: Callable[[], tuple[int, int]] = lambda: (0, 0)  # of its window not ended, and due so far
         self._n_ok = self._n_failed = self._output_tokens = self._n_ttft = self._n_ticks = 0
         self._ttft_sum_s = 0.0
         self._synced_ns = now_ns()
@@ -181,7 +184,7 @@ class _RowSink:
     def tick(self, at_ns: int) -> None:
         self._n_ticks += 1
         counts = [self._n_ok, self._n_failed, self._output_tokens, self._ttft_sum_s, self._n_ttft]
-        self._show([*counts, self.n_open(), self._n_ticks])
+        self._show([*counts, *self.of_open_loop(), self._n_ticks])
         if self._journal is not None and self._syncer is not None:
             self._journal.flush_if_due(at_ns)
             if self._syncing is not None and self._syncing.done():
@@ -275,8 +278,9 @@ class Worker:
                 load = OpenLoopLoad(
                     loop, offsets_ns.tolist(), (worker, self.n_workers), new_slot, n_endpoints, order.n_users,
                     self.limits, sink, lambda: int(sum(shared.progress[_OPEN::_NUMBERS])),
+                    partial(setitem, shared.progress, worker * _NUMBERS + _ISSUED),
                 )  # fmt: skip
-                sink.n_open = lambda: load.n_window_open
+                sink.of_open_loop = lambda: (load.n_window_open, load.state.n_issued)
 
             def check_abort() -> None:
                 wanted = shared.signal.value
@@ -623,6 +627,12 @@ class WorkerPool:
         numbers = list(self._shared.progress)
         done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::_NUMBERS]) for k in range(5))
         return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
+
+    def n_issued(self, plan: PointPlan) -> int:
+        """How many requests of the point that was run last were taken, or due: by processes that died, too."""
+        if plan.open_loop is None:
+            return min(int(self._shared.cursor.get_obj().value), plan.n_requests)
+        return int(sum(self._shared.progress[_ISSUED::_NUMBERS]))
 
     def drain(self) -> None:
         """Send nothing new; what is in flight may finish."""
