@@ -125,10 +125,19 @@ def in_fork(body: Callable[[], T]) -> T:
     return value
 
 
-def sweep_words(base_url: str, path: Path, levels: Sequence[int], workers: int, *more: str) -> list[str]:
-    """The words of a sweep without warm-up and pauses."""
+def sweep_words(
+    base_url: str, path: Path, levels: Sequence[int], workers: int, *more: str, rate: bool = False
+) -> list[str]:
+    """The words of a sweep without warm-up and pauses. rate: of an open loop."""
     words = ["sweep", "--base-url", base_url, "--profile", "vllm", "--model", "simulator", "--output", str(path)]
-    words += ["--concurrency", ",".join(map(str, levels)), "--workers", str(workers), "--warmup-requests", "0"]
+    words += [
+        "--rate" if rate else "--concurrency",
+        ",".join(map(str, levels)),
+        "--workers",
+        str(workers),
+        "--warmup-requests",
+        "0",
+    ]
     words += ["--warmup-min-s", "0", "--cooldown-min-s", "0", "--gpu", "off", "--usd-per-hour", "1", "--quiet"]
     return [*words, *more]
 

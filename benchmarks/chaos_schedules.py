@@ -1,7 +1,8 @@
 """Sweeps under schedules of one or two faults, drawn from a seed: exact rows, a status, an exit code, nothing left.
 
 A schedule has one or two sessions of one run: `benchsuite sweep` into a folder, under faults at named points; then the
-same without a fault, which must make the run whole. Each session is a fork, so that nothing is imported anew.
+same without a fault, which must make the run whole. Every third is an open loop, whose requests above a limit are
+dropped. Each session is a fork, so that nothing is imported anew.
 `python -m benchmarks.chaos --seed N` repeats schedule N.
 """
 
@@ -30,12 +31,14 @@ from benchsuite.store.files import MANIFEST, REPORT, REQUESTS, SERVER, SUMMARY
 from benchsuite.store.run_folder import read_run
 
 REQUESTS_PER_POINT, LEVELS = 240, (8, 16)
+RATES, _RATE_S = (60, 120), 2  # of open loops, for so many seconds, the warm-up among them
 _PREFLIGHT = 2
 _CODES = {0, 1, 2, 3, 6, 129, 130, 143}  # of docs/guide/reference.md
 _HANGS_S, _LEAVES_S = 150, 30  # beyond every limit of a sweep that waits for a process or a server
 # how often each kind of process reaches its points in such a sweep, about
 _MAIN = {"spawn": 2, "order": 8, "compaction": 3, "report": 1, "sample": 2, "rename": 11, "unlink": 8, "fsync": 30}
 _WORKER = {"start": 1, "order": 2, "batch": 12, "fsync": 5}
+_SENDS = {"send": 60}  # of an open loop, too
 KEPT = ROOT / "build" / "chaos-schedules.jsonl"
 SERVER_PID = "SERVER"  # in a plan, until the server runs
 
@@ -69,8 +72,20 @@ class Schedule:
     workers: int
     sessions: tuple[tuple[tuple[str, ...], str], ...]
 
+    @property
+    def open_loop(self) -> bool:
+        return self.seed % 3 == 2
+
+    @property
+    def points(self) -> dict[str, int]:
+        """Their rows when all is done."""
+        if self.open_loop:
+            return {f"q{rate}-r0": _RATE_S * rate for rate in RATES}
+        return {f"c{level:04}-r0": REQUESTS_PER_POINT for level in LEVELS}
+
     def __str__(self) -> str:
-        return " | ".join(f"{' + '.join(kinds)} ({plan})" for kinds, plan in self.sessions)
+        said = " | ".join(f"{' + '.join(kinds)} ({plan})" for kinds, plan in self.sessions)
+        return f"open loop: {said}" if self.open_loop else said
 
 
 def draw(seed: int) -> Schedule:
@@ -79,16 +94,16 @@ def draw(seed: int) -> Schedule:
     workers, kinds = rng.choice((1, 2)), [list(KINDS)[seed % len(KINDS)]]
     if rng.random() < 0.5:
         kinds.append(rng.choice([kind for kind in KINDS if kind not in (_KILLED, _CONTINUED)]))
-    plans = [_plan(kind, rng, workers) for kind in kinds]
+    plans = [_plan(kind, rng, workers, _WORKER | _SENDS if seed % 3 == 2 else _WORKER) for kind in kinds]
     if len(kinds) == 2 and rng.random() < 0.5:
         return Schedule(seed, workers, tuple(((kind,), plan) for kind, plan in zip(kinds, plans, strict=True)))
     return Schedule(seed, workers, ((tuple(kinds), ",".join(plans)),))
 
 
-def _plan(kind: str, rng: random.Random, workers: int) -> str:
+def _plan(kind: str, rng: random.Random, workers: int, of_worker: dict[str, int]) -> str:
     action, who = KINDS[kind]
     process = "main" if who == "main" or (who == "any" and rng.random() < 0.5) else f"worker-{rng.randrange(workers)}"
-    reached = _MAIN if process == "main" else _WORKER
+    reached = _MAIN if process == "main" else of_worker
     # none of our calls fails before there is a line of ours
     point = rng.choice([point for point in reached if point != "start" or not action.startswith("error")])
     n = rng.randint(1, reached[point])
@@ -114,15 +129,12 @@ class Outcome:
 def facts_of(path: Path) -> dict[str, Any]:
     """What lies in a run folder, as plain values; "keys": (point, attempt, request) of each row."""
     left = sorted(str(p.relative_to(path)) for p in path.rglob("*")) if path.exists() else []
-    facts: dict[str, Any] = {"status": None, "keys": [], "answers": [], "files": left, "whole": {}, "planned": []}
+    facts: dict[str, Any] = {"status": None, "keys": [], "answers": [], "files": left, "whole": {}, "unsent": 0}
     if MANIFEST in left:
         run = read_run(path)
         columns = (run.table[name].to_pylist() for name in ("point_id", "attempt", "request_id"))
-        facts |= {
-            "status": run.manifest.status,
-            "planned": run.manifest.planned_points,
-            "keys": [*zip(*columns, strict=True)],
-        }
+        facts |= {"status": run.manifest.status, "keys": [*zip(*columns, strict=True)]}
+        facts["unsent"] = run.table["sent_s"].null_count  # dropped, or cancelled as it waited
         facts["answers"] = [answer for answer in run.table["response_id"].to_pylist() if answer]
         facts["whole"] = dict(Counter(run.whole["point_id"].to_pylist()))
     return facts
@@ -158,7 +170,11 @@ def _session(
     """One sweep into the folder, held against what must be true of it; what lies there then."""
     path, wrong, seen = folder / "run", outcome.wrong, requests_seen(running)
     more = ("--workload", str(folder / "set.jsonl"), "--server-recovery-timeout-s", "0.2")
-    words = sweep_words(running.base_url, path, LEVELS, schedule.workers, *more)
+    if schedule.open_loop:
+        more += ("--arrival", "constant", "--duration-s", "1", "--warmup-s", str(_RATE_S - 1), "--tail", "drain")
+        more += ("--max-in-flight", "4", "--over", "drop", "--past-saturation")
+    levels = RATES if schedule.open_loop else LEVELS
+    words = sweep_words(running.base_url, path, levels, schedule.workers, *more, rate=schedule.open_loop)
     pid = start_cli(words, plan.replace(SERVER_PID, str(running.pid)), folder / "log")
     code, on_disk = _ended(pid, path, plan, _KILLED in kinds)
     text = (folder / "log").read_text("utf-8", "replace")
@@ -191,15 +207,16 @@ def _session(
     if (seen_then := requests_seen(running)) is not None:
         sent = max(0, seen_then - (seen or 0) - _PREFLIGHT)
         lossy = bool({_KILLED, "SIGKILL of all processes"} & set(kinds))
-        expected = max(expected, sent if not lossy else 0)
-        if new > sent or (new < sent and not lossy):
-            wrong.append(f"{sent} requests sent, {new} rows")
+        unsent = facts["unsent"] - before["unsent"]
+        expected = max(expected, sent + unsent if not lossy else 0)
+        if new - unsent > sent or (new - unsent < sent and not lossy):
+            wrong.append(f"{sent} requests sent, {new - unsent} rows")
     outcome.expected, outcome.kept = outcome.expected + expected, outcome.kept + expected - missing.total()
     if not plan:
         at_rest = {MANIFEST, REQUESTS, SUMMARY, REPORT, f"{SERVER}.parquet"}
         if code not in (0, 3, 6) or facts["status"] != "complete":
             wrong.append(f"taken up again it ended with {code}, {facts['status']}: {text[-500:]}")
-        if facts["whole"] != dict.fromkeys(facts["planned"], REQUESTS_PER_POINT) or len(facts["whole"]) != len(LEVELS):
+        if facts["whole"] != schedule.points:
             wrong.append(f"rows of whole points {facts['whole']}")
         if odd := [name for name in facts["files"] if name not in at_rest]:
             wrong.append(f"left behind: {odd}")

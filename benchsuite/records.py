@@ -84,7 +84,7 @@ class RequestRecord(NamedTuple):
     read_lag_max_us: Annotated[
         int | None, "greatest user-space stamp minus kernel stamp; missing without kernel stamps"
     ]
-    connection_reused: Annotated[bool, "true if it went over a kept-alive connection"]
+    connection_reused: Annotated[bool, "true if its connection was there: kept alive, or opened before a rate"]
     stale_retries: Annotated[int, "times it was sent again because the server had closed a kept-alive connection"]
     token_source: Annotated[TokenSource | None, "where token counts are from: usage, tokenizer or chunks"]
     stamp_source: Annotated[StampSource, "source of the receive timestamps: kernel or user"]

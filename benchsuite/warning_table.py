@@ -104,6 +104,11 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "requests of a rate waited to be sent, because max_in_flight were in flight (over = wait)",
         "{share:.1%} of the requests waited for --max-in-flight before they were sent: it is in their latency",
         "raise the limit, or a lower rate"),
+    "connections_opened": WarningType(
+        "info", "more connections were opened while a rate was sent than 1 % of its requests",
+        "{opened:,} connections were opened for {requests:,} requests ({share:.0%}): connecting is in their latency",
+        "the server closes connections that are idle for long: vLLM's environment variable "
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE is 5 s; or bursts need more than were opened beforehand"),
     "few_requests": WarningType(
         "info", "fewer than 100 requests of a rate were due in its window",
         "a window of {requests} requests is a first impression: {least} are the least for a figure",
@@ -458,6 +463,7 @@ _EFFECTS = {
     "unasked_responses",
     "latencies grow with the duration; no SLO is met": "saturated",
     "latencies include a wait for the client's limit": "waited_for_slot",
+    "TTFT includes connecting": "connections_opened",
     "figures may be too high or too low": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
     "drift damaged_files usl_residual throughput_drop few_requests",
     "duration and $ look lower than they are": "slots_refused longest_refused prompts_cut prompt_too_long "

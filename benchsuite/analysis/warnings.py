@@ -109,6 +109,7 @@ def _floored(ratio: float) -> str:
 
 
 MAX_LATE_MS = 2.0
+MAX_OPENED_SHARE = 0.01  # connections opened while a rate is sent, of its requests
 Verdict = Literal["ok", "degraded", "client-bound"]
 _VERDICTS: tuple[Verdict, ...] = ("ok", "degraded", "client-bound")
 MAX_TOKENIZER_DIFFERENCE = 0.02
@@ -167,6 +168,9 @@ class ClientVerdict:
             yield warn("unasked_responses", level, connections=int(connections))
         if waited := self.figures.get("waited_share"):
             yield warn("waited_for_slot", level, share=waited)
+        opened, issued = (self.figures.get(name) or 0 for name in ("connections_opened", "n_issued"))
+        if opened > MAX_OPENED_SHARE * issued:
+            yield warn("connections_opened", level, opened=int(opened), requests=int(issued), share=opened / issued)
         share = self.figures["merged_by_sender_share"]
         # a client that came late cannot tell who joined a few of them
         if share is not None and share > (MAX_MERGED_SHARE if self.cause is None else BUFFERED_SHARE):
@@ -203,6 +207,7 @@ def judge_client(
     late_ms = None if effects.late_p99_s is None else effects.late_p99_s * 1e3
     if effects.rate_per_s is not None:
         figures |= {"sent_late_p99_ms": late_ms, "waited_share": effects.waited_share}
+        figures |= {key: sum(state.get(key) or 0 for state in states) for key in ("connections_opened", "n_issued")}
     cpu, waited = figures["cpu_share_max_1s"] or 0.0, figures["run_queue_wait_share"]
     cause = "busy" if cpu > BUSY_SHARE else "starved" if waited is not None and waited > STARVED_SHARE else "late"
     # the kernel's stamps are right however late they are read; without them the loop's lag is in every one

@@ -88,7 +88,7 @@ class Connection:
 
     __slots__ = (
         "_clock", "_closed_by_tls", "_exchange", "_incoming", "_lingering", "_link", "_loop", "_outgoing", "_sock",
-        "_ssl", "_stamping", "_unsent", "free_ns", "served",
+        "_ssl", "_stamping", "_unsent", "free_ns", "kept",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
@@ -103,7 +103,7 @@ class Connection:
         self._closed_by_tls = False  # by a close_notify, which the end of the connection may never follow
         self._lingering: asyncio.TimerHandle | None = None
         self.free_ns = 0  # when its last exchange ended; 0: none yet
-        self.served = 0  # exchanges on the present connection
+        self.kept = False  # the present connection was there before the exchange: the server may have closed it since
 
     @property
     def is_open(self) -> bool:
@@ -133,7 +133,7 @@ class Connection:
                 raise WireError("connect_error", _describe(error)) from None
             raise
         self._sock = sock
-        self.served = 0
+        self.kept = False
         self._link.opened += 1
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -170,7 +170,7 @@ class Connection:
     def send(self, request: bytes, exchange: Exchange) -> None:
         """Hand `request` to the socket now, stamped just before. Needs an open, idle connection."""
         assert self._sock is not None
-        exchange.reused = self.served > 0
+        exchange.reused = self.kept
         exchange.limits = limits = self._link.endpoint.limits
         exchange.due_bytes = min(exchange.due_bytes, limits.response_bytes)
         self._exchange = exchange
@@ -333,7 +333,7 @@ class Connection:
             exchange.stamps, exchange.user_stamps, exchange.ends = (array("q", [n]) for n in (user_ns, user_ns, 0))
             self._link.held_bytes += exchange.held_bytes
             words = "the server sent bytes before the request"
-            self._finish(exchange, WireError("stream_error", words, stale=self.served > 0))
+            self._finish(exchange, WireError("stream_error", words, stale=self.kept))
         elif exchange.by_close and self._ssl is not None and not self._closed_by_tls:
             self._finish(exchange, WireError("truncated", "the connection ended without TLS's close_notify"))
         elif exchange.by_close:
@@ -356,12 +356,12 @@ class Connection:
             self._finish(exchange, WireError(status, message))
         else:
             self._learn_if_closed_at_once(exchange.sent_ns or now_ns())
-            self._finish(exchange, WireError("stream_error", message, stale=self.served > 0))
+            self._finish(exchange, WireError("stream_error", message, stale=self.kept))
 
     def _learn_if_closed_at_once(self, at_ns: int) -> None:
         # A server that closes idle connections after some seconds keeps its word; one that closes right behind a
         # response will do so after every response.
-        if self.served > 0 and at_ns - self.free_ns < _AT_ONCE_NS:
+        if self.kept and at_ns - self.free_ns < _AT_ONCE_NS:
             self._link.closes_after_response = True
 
     def _finish(self, exchange: Exchange, error: WireError | None) -> None:
@@ -372,7 +372,7 @@ class Connection:
         if error is None and "body_lingers" not in exchange.notes:
             self._link.lingering = 0
         self._link.held_bytes -= exchange.held_bytes
-        self.served += 1
+        self.kept = True
         self.free_ns = now_ns()
         exchange.error = error
         if not exchange.closed_ns:

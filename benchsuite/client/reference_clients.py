@@ -33,6 +33,7 @@ class TaskDriver:
         self._task: asyncio.Task[None] | None = None
         self._abort: WireError | None = None
         self.free_ns = 0
+        self.kept = False  # as of a Connection
 
     @property
     def is_open(self) -> bool:

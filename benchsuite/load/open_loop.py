@@ -99,9 +99,9 @@ class OpenLoopLoad(PointLoad):
         self._plan, self._offsets, self._share, self._issued = plan, offsets_ns, share, issued
         self._new_slot, self._n_endpoints, self._others_open = new_slot, n_endpoints, others_open
         self._of_endpoint = slots[:n_endpoints]
-        self._idle = [
-            deque(self._users[k::n_endpoints]) for k in range(n_endpoints)
-        ]  # the last are those with a connection
+        # in turn: a server that closes idle connections keeps those of a whole pool that is used
+        self._idle = [deque(self._users[k::n_endpoints]) for k in range(n_endpoints)]
+        self._closed: list[list[VirtualUser]] = [[] for _ in range(n_endpoints)]  # idle, without a connection
         self._endpoint = {id(user): k for k, users in enumerate(self._idle) for user in users}
         self._waiting: deque[tuple[int, int]] = deque()  # index and time due of what is one too many
         number, n = share
@@ -117,6 +117,11 @@ class OpenLoopLoad(PointLoad):
         self._timer = DueTimer(self.loop, self._send_due)
 
     backs_off = False
+
+    async def connect(self) -> None:
+        await super().connect()
+        for user in self._users:
+            user.driver.kept = True
 
     def _begin(self, start_ns: int) -> None:
         window_ns = int(self._plan.window_s * NS_PER_S)
@@ -185,8 +190,12 @@ class OpenLoopLoad(PointLoad):
 
     def _free_user(self, k: int) -> VirtualUser:
         self._busy += 1
-        if self._idle[k]:
-            return self._idle[k].pop()
+        while self._idle[k]:
+            if (user := self._idle[k].popleft()).driver.is_open:
+                return user
+            self._closed[k].append(user)
+        if self._closed[k]:
+            return self._closed[k].pop()
         slot = self._new_slot(k)
         self._slots += [slot] if slot.fallback is None else [slot, slot.fallback]
         user = VirtualUser(self, slot)
@@ -210,8 +219,7 @@ class OpenLoopLoad(PointLoad):
 
     def left(self, user: VirtualUser) -> None:
         self._busy -= 1
-        idle = self._idle[self._endpoint[id(user)]]
-        (idle.append if user.driver.is_open else idle.appendleft)(user)
+        self._idle[self._endpoint[id(user)]].append(user)
         if self._waiting and not self.stopping:
             exchange = Exchange(*self._waiting.popleft())
             self._free_user(exchange.index % self._n_endpoints).begin(exchange)

@@ -195,6 +195,10 @@ def test_late_sending_is_the_clients(tmp_path):
     assert lateness(table, None, 1)[0] > 0.1
     verdict = judge_client([{}], ClientEffects(True, late_p99_s=p99_s, waited_share=waited, rate_per_s=2.0))
     assert [warn.code for warn in verdict.warnings(Level(2.0, "rate"))] == ["waited_for_slot"]
+    for opened, codes in ((1, []), (2, ["connections_opened"])):
+        states = [{"connections_opened": opened, "n_issued": 100}, {"connections_opened": 1, "n_issued": 100}]
+        verdict = judge_client(states, ClientEffects(True, late_p99_s=0.0, rate_per_s=2.0))
+        assert [warn.code for warn in verdict.warnings(Level(2.0, "rate"))] == codes
 
 
 def test_a_rate_beside_a_closed_loop(tmp_path):

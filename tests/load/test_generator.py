@@ -13,6 +13,8 @@ from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
+from benchsuite.load.open_loop import OpenLoopLoad
+from benchsuite.load.schedule import OpenLoop
 from benchsuite.load.virtual_users import PointLoad, Slot, without_server
 from benchsuite.records import RequestRecord
 
@@ -35,18 +37,33 @@ class Rows:
         self.on_tick()
 
 
+def slot_maker(address: object, n: int, users: int | None, streaming: bool = False) -> Callable[[], Slot]:
+    """Makes slots of one endpoint, which has n requests."""
+    link = Link(asyncio.get_running_loop(), Endpoint(socket.AF_INET, address, "127.0.0.1"), 5.0)
+    wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+    requests = [EncodedRequest(wire, f"p{i}", None, None) for i in range(n)]
+    context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), streaming, endpoint=str(address))
+    return lambda: Slot(Connection(link), link, requests, context)
+
+
 def load_of(
     address: object, n: int, users: int, limits: tuple[int, int, int] = FOREVER, *, streaming: bool = False
 ) -> tuple[PointLoad, Rows]:
     """n requests and some users; the rows go to Rows."""
-    link = Link(asyncio.get_running_loop(), Endpoint(socket.AF_INET, address, "127.0.0.1"), 5.0)
-    wire = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
-    requests = [EncodedRequest(wire, f"p{i}", None, None) for i in range(n)]
-    context = PointContext("run", "c0001-r0", users, 0, 0, now_ns(), streaming)
-    indices = iter(range(n))
-    rows = Rows()
-    slots = [Slot(Connection(link), link, requests, context) for _ in range(users)]
-    return PointLoad(slots, lambda: next(indices, None), limits, rows), rows
+    indices, rows, new_slot = iter(range(n)), Rows(), slot_maker(address, n, users, streaming)
+    return PointLoad([new_slot() for _ in range(users)], lambda: next(indices, None), limits, rows), rows
+
+
+def open_loop_of(
+    due_s: list[float], *addresses: object, n_open: int = 1, window_s: float = 0.1, share: tuple[int, int] = (0, 1),
+    most: int | None = None, drops: bool = False,
+) -> tuple[OpenLoopLoad, Rows]:  # fmt: skip
+    """Requests that are due at these seconds of a window; in turn one for each address."""
+    makers, rows = [slot_maker(address, len(due_s), None) for address in addresses], Rows()
+    plan = OpenLoop("trace", 1.0, 1.0, "", window_s, 0.0, 0.0, most, drops, n_open)
+    offsets_ns = [int(at_s * 1e9) for at_s in due_s][share[0] :: share[1]]
+    new_slot = lambda k: makers[k]()  # noqa: E731
+    return OpenLoopLoad(plan, offsets_ns, share, new_slot, len(makers), n_open, FOREVER, rows, lambda: 0), rows
 
 
 class Peer:
@@ -79,8 +96,13 @@ class Peer:
 
 async def finish(load: PointLoad) -> None:
     """Run a load to its end; a bug ends the wait after a minute."""
+    await load.connect()
+    await finish_run(load)
+
+
+async def finish_run(load: PointLoad) -> None:
+    """Of one that is connected."""
     async with asyncio.timeout(60):
-        await load.connect()
         await load.run(now_ns())
 
 
@@ -270,3 +292,104 @@ async def test_when_nobody_can_look_for_timeouts():
         with pytest.raises(ValueError, match="unpack"):
             await asyncio.wait_for(load.run(now_ns()), 60)
     assert [row.status for row in rows.rows] == ["cancelled"]
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Every request with OK, until the client leaves."""
+    while await reader.read(4096):
+        writer.write(OK)
+    writer.close()
+
+
+async def test_connections_that_were_opened_beforehand() -> None:
+    """They are there before the first request, which finds its own; one that finds none opens one."""
+    async with Peer([OK], [OK], [OK]) as peer:
+        load, rows = open_loop_of([0.0] * 3, peer.address, n_open=2)
+        await load.connect()
+        while peer.n_connections < 2:
+            await asyncio.sleep(0)
+        await finish_run(load)
+    assert sorted(told(rows)) == [("p0", "ok", 0, True), ("p1", "ok", 0, True), ("p2", "ok", 0, False)]
+    assert (peer.n_connections, load.state.connections_opened) == (3, 1)
+
+
+async def test_idle_connections_that_the_server_closed() -> None:
+    """Each request opens another, and waits for it on its own clock; the idle ones that are open go first."""
+    closed = asyncio.Semaphore(0)
+    count = iter(range(100))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(count) in (1, 2):
+            writer.close()
+            closed.release()
+        else:
+            await answer(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    load, rows = open_loop_of([0.0, 0.0], server.sockets[0].getsockname(), n_open=3)
+    async with server:
+        await load.connect()
+        for _ in range(2):
+            await closed.acquire()
+        while sum(user.driver.is_open for user in load._users) > 1:
+            await asyncio.sleep(0)
+        await finish_run(load)
+    assert sorted(told(rows)) == [("p0", "ok", 0, True), ("p1", "ok", 0, False)]
+    assert load.state.connections_opened == 1
+
+
+async def test_a_connection_that_ends_before_its_first_request() -> None:
+    """One of the pool that the server closes in the moment of the sending is stale, as one that was used."""
+    async with Peer([None], [OK]) as peer:
+        load, rows = open_loop_of([0.0], peer.address)
+        await finish(load)
+    assert told(rows) == [("p0", "ok", 1, False)]
+
+
+async def test_an_open_loop_without_a_server() -> None:
+    """Each arrival has its row at once, and none waits for another; it is in flight no more."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()
+    load, rows = open_loop_of([0.0, 0.0, 0.01, 0.02], address, most=1)
+    await finish(load)
+    assert sorted(row.prompt_id for row in rows.rows) == ["p0", "p1", "p2", "p3"]
+    assert {row.status for row in rows.rows} == {"connect_error"}
+    assert (load.state.n_issued, load.state.n_measured, load.state.n_dropped) == (4, 4, 0)
+
+
+async def test_what_is_dropped_is_its_own_endpoints() -> None:
+    """A request that is not sent counts at the endpoint that it was for."""
+    async with Peer([b""]) as first, Peer([b""]) as second:
+        load, rows = open_loop_of([0.0] * 4, first.address, second.address, most=1, drops=True)
+        rows.on_tick = lambda: load.abort() if len(rows.rows) == 3 else None
+        await finish(load)
+    found = {row.prompt_id: (row.status, row.endpoint) for row in rows.rows}
+    ends = {"p0": "cancelled"} | dict.fromkeys(("p1", "p2", "p3"), "dropped")
+    places = {f"p{i}": str((first, second)[i % 2].address) for i in range(4)}
+    assert found == {name: (ends[name], places[name]) for name in places}
+
+
+@pytest.mark.parametrize(
+    ("due_s", "window_s", "n_measured"), [([], 0.05, 0), ([0.0], 0.05, 1), ([-0.01, 0.0, 0.05], 0.05, 1)]
+)
+async def test_the_whole_window_is_measured(due_s: list[float], window_s: float, n_measured: int) -> None:
+    """A process with nothing more to send stays until its end; what is due at the end is not in it."""
+    async with Peer([OK] * 3, [OK] * 3, [OK] * 3) as peer:
+        load, rows = open_loop_of(due_s, peer.address, window_s=window_s)
+        began_ns = now_ns()
+        await finish(load)
+        assert now_ns() - began_ns >= window_s * 1e9
+    assert (len(rows.rows), load.state.n_issued, load.state.n_measured) == (len(due_s), len(due_s), n_measured)
+    assert load.n_window_open == 0
+    assert all(row.sent_s >= row.scheduled_s for row in rows.rows)
+
+
+async def test_a_request_that_cannot_be_made_ends_the_point() -> None:
+    """With the error; those before it have their rows."""
+    async with Peer([OK, OK]) as peer:
+        load, rows = open_loop_of([0.0, 0.01, 0.02], peer.address)
+        del load._of_endpoint[0].requests[2]
+        with pytest.raises(IndexError):
+            await finish(load)
+    assert {row.prompt_id for row in rows.rows} <= {"p0", "p1"}
+    assert load.state.n_issued == len(rows.rows)
