@@ -7,15 +7,16 @@ import heapq
 import itertools
 import os
 import signal
-import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvloop
+from scipy import special
 
 from benchsuite.clock import now_ns
 from benchsuite.load.arrivals import arrivals
@@ -31,7 +32,9 @@ from benchsuite.workload.dataset import Prompt, make_workload
 
 RATES, SECONDS = (50.0, 500.0, 2000.0), 4.0
 RHOS, SERVICE_S, WINDOW_S = (0.5, 0.7, 0.9), 0.02, float(os.environ.get("WINDOW_S", "60"))
-SEEDS = int(os.environ.get("SEEDS", "20"))
+SEEDS, QUEUE_SEEDS = int(os.environ.get("SEEDS", "20")), int(os.environ.get("SEEDS", "5"))
+_WORDS_PER_S = 5000  # of the server of `queues`: a prompt's words are its service
+_SECOND_MOMENT = {"M/D/1": 1.0, "M/M/1": 2.0}  # of the service, in squares of its mean
 
 
 def lateness() -> list[dict[str, Any]]:
@@ -66,15 +69,17 @@ def _sweep_late_us(rate: float) -> list[float]:
     return [late_s * 1e6 for late_s in (sent - due)[~np.isnan(sent)]]
 
 
-def _run(url: str, *rates: float, window_s: float, tokens: int, seed: int = 0, **arrivals: Any) -> Run:
+def _run(
+    url: str, *rates: float, window_s: float, tokens: int, seed: int = 0, texts: Sequence[str] = (), **arrivals: Any
+) -> Run:
     tree = {
         "server": {"base_url": url, "profile": "openai", "model": "simulator"},
         "load": {"rate": rates, "random_seed": seed, "cooldown_min_s": 0, "cooldown_max_s": 5.0},
         "arrivals": {"duration_s": window_s, "warmup_s": min(5.0, window_s / 4), "tail_max_s": 5.0} | arrivals,
         "telemetry": {"gpu": "off"},
     }
-    texts = [({"role": "user", "content": f"question {i}"},) for i in range(64)]
-    workload = make_workload("open loop", [Prompt(f"p{i}", "x", text, None, tokens) for i, text in enumerate(texts)])
+    messages = [({"role": "user", "content": text},) for text in texts or [f"question {i}" for i in range(64)]]
+    workload = make_workload("open loop", [Prompt(f"p{i}", "x", one, None, tokens) for i, one in enumerate(messages)])
     with tempfile.TemporaryDirectory() as folder:
         sweep(parse_spec(tree, where="benchmark"), workload, Path(folder) / "run", View())
         return read_run(Path(folder) / "run")
@@ -124,22 +129,62 @@ async def _by_sleep(due_ns: np.ndarray) -> list[int]:
 
 
 def queues() -> list[dict[str, Any]]:
-    """A server of one request at a time and known service (M/D/1): the mean wait measured, beside the formula's."""
+    """A server of one request at a time, of fixed and of exponential service: mean waits, beside the formula's.
+
+    alone: what a request takes that finds the server idle, which is its service and what is on the way.
+    """
     rows = []
-    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=SERVICE_S, slots=1))) as server:
-        for rho in RHOS:
-            waits_s = []
-            for seed in range(3):
-                found = _run(server.base_url, rho / SERVICE_S, window_s=WINDOW_S, tokens=1, seed=seed)
-                waits_s.append(float(np.mean(_of_window(found)) - SERVICE_S))
-            theory_s = rho * SERVICE_S / (2 * (1 - rho))
-            mean, spread = statistics.mean(waits_s), statistics.stdev(waits_s)
-            rows.append({"rho": rho, "theory_s": theory_s, "waits_s": waits_s})
-            print(
-                f"rho {rho}: wait {1e3 * mean:.2f} ms (sd of 3: {1e3 * spread:.2f}), M/D/1 {1e3 * theory_s:.2f} ms",
-                flush=True,
-            )
+    with simulator(SimulatorConfig(latency=LatencyModel(slots=1, prefill_tokens_per_s=_WORDS_PER_S))) as server:
+        for kind, rho in itertools.product(_SECOND_MOMENT, RHOS):
+            runs = [_queue(server.base_url, kind, rho, seed) for seed in range(QUEUE_SEEDS)]
+            wait_ms, by_hand_ms, over_ms = (np.array(column) * 1e3 for column in zip(*runs, strict=True))
+            low_ms, high_ms = _t_interval(wait_ms)
+            least_ms, most_ms = _t_interval(wait_ms - by_hand_ms)
+            row: dict[str, Any] = {"queue": kind, "rho": rho, "wait_ms": wait_ms.tolist(), "over_ms": over_ms.tolist()}
+            words = f"{kind} rho {rho}: wait {wait_ms.mean():.2f} ms ({low_ms:.2f} to {high_ms:.2f}, {len(runs)} seeds)"
+            for name, s in (("formula", SERVICE_S), ("at the service alone", SERVICE_S + over_ms.mean() * 1e-3)):
+                rate = rho / SERVICE_S
+                mean_ms = 1e3 * rate * _SECOND_MOMENT[kind] * s**2 / (2 * (1 - rate * s))  # Pollaczek-Khinchine
+                inside = low_ms <= mean_ms <= high_ms
+                row |= {name: mean_ms, f"{name}, inside": bool(inside)}
+                words += f"; {name} ({s * 1e3:.2f} ms) {mean_ms:.2f}: {'inside' if inside else 'OUTSIDE'}"
+            rows.append(row | {"over_by_hand_ms": [least_ms, most_ms]})
+            differ = f"{(wait_ms - by_hand_ms).mean():+.2f} ms ({least_ms:+.2f} to {most_ms:+.2f})"
+            print(f"{words}; the same arrivals by hand {by_hand_ms.mean():.2f}, measured {differ}", flush=True)
     return rows
+
+
+def _queue(url: str, kind: str, rho: float, seed: int) -> tuple[float, float, float]:
+    """Seconds of one run: the mean wait, that of the same arrivals and services by hand, what a request takes above its
+    service that finds the server idle."""
+    rate, rng = rho / SERVICE_S, np.random.default_rng(seed)
+    n = int(1.2 * rate * (1.5 * WINDOW_S + 10)) + 64  # so that none is sent twice
+    drawn = np.ones(n) if kind == "M/D/1" else rng.standard_exponential(n)
+    n_words = np.maximum(1, np.rint(drawn * SERVICE_S * _WORDS_PER_S).astype(int) - 1)  # and the salt
+    texts = ["w" + " w" * (k - 1) for k in n_words.tolist()]
+    found = _run(
+        url, rate, window_s=WINDOW_S, tokens=1, seed=seed, texts=texts, warmup_s=WINDOW_S / 2, arrival="poisson"
+    )
+    names = ("scheduled_s", "first_token_s", "input_tokens", "window_start_s", "window_end_s")
+    rows = np.array([found.table[name].to_pylist() for name in names], dtype=float).T
+    due_s, first_s, tokens, start_s, end_s = rows[~np.isnan(rows).any(axis=1)].T
+    order = due_s.argsort()
+    due_s, first_s, service_s = due_s[order], first_s[order], tokens[order] / _WORDS_PER_S
+    by_hand_s, free_s = np.empty(len(due_s)), -np.inf
+    for i, (due, service) in enumerate(zip(due_s, service_s, strict=True)):
+        by_hand_s[i] = max(0.0, free_s - due)
+        free_s = max(due, free_s) + service
+    in_window = (due_s >= start_s[0]) & (due_s < end_s[0])
+    over_s = first_s - due_s - service_s - by_hand_s
+    alone_s = float(over_s[in_window & (by_hand_s == 0)].mean())
+    wait_s = first_s - due_s - service_s - alone_s
+    return float(wait_s[in_window].mean()), float(by_hand_s[in_window].mean()), alone_s
+
+
+def _t_interval(values: np.ndarray) -> tuple[float, float]:
+    """Of the mean, 95 %."""
+    half = special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def stall() -> list[dict[str, Any]]:

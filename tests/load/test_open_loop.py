@@ -8,14 +8,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from fault_plans import faults, stopped_children
 from sweeps_for_tests import Watcher, column, prompts, run, spec_of
 
 from benchsuite.errors import InputError, SpecError
+from benchsuite.level import Level
 from benchsuite.load.arrivals import schedule_hash
 from benchsuite.load.schedule import open_loop, plan_points, replayed
 from benchsuite.load.sweep import sweep
+from benchsuite.report.judge import judge_run
 from benchsuite.saturation import Saturation
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.spec import parse_spec
@@ -107,6 +111,64 @@ def test_what_is_one_too_many(over: str, status: str, one_at_a_time: str, tmp_pa
         assert client["n_waited"] > 10
         assert np.nanmax((sent - due)[of_window]) > 0.3  # the wait is in front of the sending, and counted
     assert Saturation.of(found.manifest.points[0].saturation).saturated
+
+
+def test_connections_are_there_before_the_first_request(tmp_path: Path) -> None:
+    """As many as may be in flight, as the server counts them; none is opened while the requests are sent."""
+
+    class Counting(Watcher):
+        def begun(self, path: Path, manifest: Any) -> None:
+            self.before = connections()
+
+    with simulator(SimulatorConfig(latency=LatencyModel(ttft_s=0.2))) as server:
+
+        def connections() -> int:
+            return httpx.get(f"{server.base_url}/stats?summary", timeout=60).json()["connections"]
+
+        view = Counting()
+        asked = spec(server.base_url, [100.0], workers=2, max_in_flight=5, over="drop")
+        _, found = run(asked, prompts(8, 1), tmp_path / "run", view)
+        assert connections() - view.before == 5 + 1  # and that of the question
+    assert found.manifest.points[0].client["connections_opened"] == 0
+    assert {row["connection_reused"] for row in found.table.to_pylist() if row["status"] == "ok"} == {True}
+
+
+def test_connections_that_are_opened_meanwhile_are_told(one_at_a_time: str, tmp_path: Path) -> None:
+    """40 requests a second to a server of 20 need more and more: each is counted, and said."""
+    _, found = run(spec(one_at_a_time, [40.0], tail="drain"), prompts(8, 1), tmp_path / "run")
+    level, client = Level(40.0, "rate"), found.manifest.points[0].client
+    warning = next(w for w in judge_run(found).clients[level].warnings(level) if w.code == "connections_opened")
+    assert client["connections_opened"] >= 10
+    assert warning.values["opened"] == client["connections_opened"]
+    assert warning.values["requests"] == client["n_issued"] == 60
+
+
+def test_a_process_that_stood_still_is_late(fast: str, tmp_path: Path) -> None:
+    """What was due meanwhile leaves when it goes on, all of it, on the schedule's clock; and the client is blamed."""
+    looks = []
+
+    def go_on_at_the_third_look(*_: object) -> None:  # they are 0.25 s apart
+        if stopped := stopped_children():
+            looks.append(stopped)
+            if len(looks) == 3:
+                stopped[0].send_signal(signal.SIGCONT)
+
+    with faults("send@worker-0:30:stop"):
+        result, found = run(spec(fast, [40.0]), prompts(8, 1), tmp_path / "run", Watcher(go_on_at_the_third_look))
+    due, sent, of_window = times(found, "q40-r0")
+    assert result.complete
+    assert np.count_nonzero(of_window) == 40
+    assert np.nanmax((sent - due)[of_window]) > 0.4
+    verdict = judge_run(found).clients[Level(40.0, "rate")]
+    assert verdict.verdict == "client-bound"
+    assert "late (p99)" in verdict.reasons[0]
+
+
+def test_a_window_without_requests_is_refused(tmp_path: Path) -> None:
+    """Before the server is asked: a window of 1 s, at a request in 100 s."""
+    with pytest.raises(InputError, match="no request is due") as refused:
+        run(spec("http://127.0.0.1:1", [0.01], arrival="poisson"), prompts(4, 1), tmp_path / "run")
+    assert refused.value.hint == "--duration-s 10000"
 
 
 def test_latency_counts_from_the_schedule_while_the_server_stands(tmp_path: Path) -> None:
