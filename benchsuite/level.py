@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 LevelKind = Literal["concurrency", "rate"]
+LEAST_RATE, MOST_RATE = 0.001, 100_000  # requests a second
 
 
 @dataclass(frozen=True, slots=True, order=True)

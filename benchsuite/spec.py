@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from benchsuite.errors import SloError, SpecError, user_path
-from benchsuite.level import Level
+from benchsuite.level import LEAST_RATE, MOST_RATE, Level
 from benchsuite.limits import KIB, MIB, most
 from benchsuite.load.arrivals import table_profile
 from benchsuite.metrics import METRICS, STATS
@@ -150,7 +150,6 @@ else:
     ProfileName = Literal["auto", *PROFILES]
 DriverName = Literal["wire", "httpx", "httpx-shared", "openai"]
 DEFAULT_LEVELS = (8, 16, 32, 48, 64, 128)
-LEAST_RATE, MOST_RATE = 0.001, 100_000
 _MOST_WORKERS = 256
 
 

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.errors import InputError
-from benchsuite.level import Level
+from benchsuite.level import LEAST_RATE, MOST_RATE, Level
 from benchsuite.load.arrivals import arrivals
 from benchsuite.saturation import Saturation
-from benchsuite.spec import LEAST_RATE, MOST_RATE
 from benchsuite.workload.dataset import Workload, make_workload
 
 if TYPE_CHECKING:
