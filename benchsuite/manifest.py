@@ -395,7 +395,6 @@ def _facts(manifest: RunManifest, probed: bool) -> dict[tuple[str, str], Any]:
             ("model", "model"): manifest.model,
             ("workload", "cache busting"): probe.cache_bust,
             ("client", "workers used"): manifest.workers,
-            ("client", "time stamps"): probe.stamp_source,
             ("server", "server"): probe.profile,
             ("server", "server version"): probe.version,
         }

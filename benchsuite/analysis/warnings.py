@@ -149,12 +149,14 @@ class ClientVerdict:
 
     client-bound: figures may be moved by more than a reader would take for noise. cause: busy (its own CPU time),
     starved (it waited for a CPU) or late (neither is known); None when all is well. figures: what was judged.
+    kernel_stamps: the kernel stamped its times, but for a few; else the client did, and they lag behind.
     """
 
     verdict: Verdict
     cause: str | None
     reasons: tuple[str, ...]
     figures: dict[str, float | None]
+    kernel_stamps: bool = True
 
     def warnings(self, level: Level) -> Iterator[Finding]:
         """The verdict as a warning, none when all is well; and that the sender joined events, if it did."""
@@ -232,7 +234,7 @@ def judge_client(
     elif reasons and waited is not None:
         reasons.append(f"{waited:.0%} of the time it waited for a CPU")
     verdict = _VERDICTS[max(rank for rank, _, _ in ranked)]
-    return ClientVerdict(verdict, cause if reasons else None, tuple(reasons), figures)
+    return ClientVerdict(verdict, cause if reasons else None, tuple(reasons), figures, effects.kernel_stamps)
 
 
 def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]) -> Finding | None:

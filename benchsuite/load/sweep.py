@@ -183,10 +183,7 @@ def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, pro
     probed: also what is known only once the server and the GPUs were asked.
     """
     groups = set(GROUPS) - {"levels", "schema", "host"}
-    found = differences(now, before, groups=groups, probed=probed)
-    # whether one probe was stamped by the kernel hangs on the moment; each row says by whom it was
-    changed = [difference for difference in found if difference.what != "time stamps"]
-    if changed:
+    if changed := differences(now, before, groups=groups, probed=probed):
         lines = [difference.between("now", "before") for difference in changed]
         raise InputError(
             "the folder holds a different run and cannot be resumed:\n    " + "\n    ".join(lines),

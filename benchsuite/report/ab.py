@@ -21,8 +21,8 @@ from benchsuite.metrics import ALPHA, BY_COLUMN, CONFIDENCE
 from benchsuite.records import UNJUDGED
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
-from benchsuite.report.format import show
-from benchsuite.report.gate import Criterion, GateResult, client_bound, gate
+from benchsuite.report.format import at_levels, show
+from benchsuite.report.gate import Criterion, GateResult, client_bound, gate, unlike_stamps
 from benchsuite.report.judge import judge_run
 from benchsuite.report.page import write_judged
 from benchsuite.store.files import write_json
@@ -234,8 +234,15 @@ class AbJudge:
         verdicts = regression.difference_verdicts(
             [one.change for one in compared], [one.margin for one in compared], alpha
         )
-        bound = set() if "client" in self._allowed else client_bound(a) | client_bound(b)
-        rows = [_row(one, verdict, one.level in bound) for one, verdict in zip(compared, verdicts, strict=True)]
+        bound, unlike = client_bound(a) | client_bound(b), unlike_stamps(a, b)
+        stamps = "time stamps: the kernel's in one arm, the client's in the other"
+        differs += at_levels((stamps, level) for level in sorted(unlike))
+        if "client" in self._allowed:
+            bound = unlike = set()
+        rows = [
+            _row(one, verdict, one.level in bound, one.level in unlike)
+            for one, verdict in zip(compared, verdicts, strict=True)
+        ]
         rows += [row for level in levels if (row := _errors(sides_a[level], sides_b[level], n_units)) is not None]
         limits = [one for one in gate(b, allowed=self._allowed).criteria if one.kind == "slo"] if self._slo else []
         of_unit = "" if unit == "restart" else "; what a restart of a server changes is not in it"
@@ -276,13 +283,15 @@ class AbJudge:
         return result
 
 
-def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool) -> AbRow:
+def _row(one: Compared, verdict: DifferenceVerdict, client_limited: bool, unlike_stamps: bool) -> AbRow:
     figure, words, why = one.regression.figure, one.in_words(("B ", "A ")), None
     if few := one.change is not None and min(one.change.n_new, one.change.n_baseline) < LEAST_UNITS:
         verdict = "undecided"
     if client_limited and verdict in ("no difference", "not slower"):
         # the client's own limit is the same in both arms and hides what differs
         verdict, why = "undecided", "the client was at its limit; --allow client accepts that"
+    if unlike_stamps and figure.metric.unit == "s":
+        verdict, why = "undecided", "the kernel stamped the times of one arm only; --allow client accepts that"
     if words is None:
         why = one.unknown
         return AbRow(one.level, figure.column, figure.label, verdict=verdict, finding=why, why=why)

@@ -413,13 +413,31 @@ def client_bound(judgement: Judgement | None) -> set[Level]:
     return {level for level, one in clients.items() if one.verdict == "client-bound"}
 
 
+def unlike_stamps(run: Judgement, baseline: Judgement) -> set[Level]:
+    """The levels at which the kernel stamped the times of one, and the client those of the other, which lag behind.
+
+    A wall clock that is set, or another machine, makes the difference: each row says by whom it was stamped.
+    """
+    pairs = ((level, one, baseline.clients.get(level)) for level, one in run.clients.items())
+    return {level for level, one, other in pairs if other is not None and one.kernel_stamps != other.kernel_stamps}
+
+
 def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Criterion:
     """A client at its limit makes figures worse: a run of one proves no fail that it may have made, a baseline of one
-    no pass."""
+    no pass. So does a client that stamps the times itself, where the other's are the kernel's."""
     sides = (("run", run, "fail"), ("baseline", baseline, "pass"))
+    timed = (
+        baseline is not None and BY_COLUMN[one.name].metric.unit == "s" and one.level in unlike_stamps(run, baseline)
+    )
     for side, judgement, verdict in sides:
         client = None if judgement is None else judgement.clients.get(one.level)
-        if judgement is None or client is None or client.verdict != "client-bound" or one.verdict != verdict:
+        if judgement is None or client is None or one.verdict != verdict:
+            continue
+        if client.verdict == "client-bound":
+            doubt = f"the client was at its limit in the {side}"
+        elif timed and not client.kernel_stamps:
+            doubt = f"the client stamped the times of the {side}, and the kernel those of the other"
+        else:
             continue
         level = next(j for j in judgement.judged if j.point.level == one.level)
         figure = one.value if side == "run" else one.baseline
@@ -429,7 +447,7 @@ def _doubted(one: Criterion, run: Judgement, baseline: Judgement | None) -> Crit
             best, worst = sorted((one.change_low, one.change_high) if less else (-one.change_low, -one.change_high))
             if (best - one.margin if side == "run" else one.margin - worst) > effect:
                 continue
-        why = f"would be a {one.verdict}, but the client was at its limit in the {side} (--allow client accepts that)"
+        why = f"would be a {one.verdict}, but {doubt} (--allow client accepts that)"
         return dataclasses.replace(one, verdict="inconclusive", finding=f"{one.finding}; {why}")
     return one
 

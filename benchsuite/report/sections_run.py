@@ -204,6 +204,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         for how, mask in zip(counted, masks, strict=True):
             counted[how] += int(np.count_nonzero(known & mask))
     by = {how: n for how, n in counted.items() if n}
+    stamps = sorted({"kernel" if one.kernel_stamps else "user" for one in judgement.clients.values()})
     gpus = None
     spec = manifest.spec
     asked = {name: (spec.get("server") or {}).get(name) for name in ("path", "query", "headers", "extra_body")}
@@ -230,7 +231,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         **{f"server {name}": value for name, value in probe.server.items()},
         **{f"served {name}": value for name, value in (manifest.launched_server or {}).items()},
         "token counts": "; ".join(how + f" ({n:,} responses)" * (len(by) > 1) for how, n in by.items()) or None,
-        "time stamps": probe.stamp_source,
+        "time stamps": " and ".join(stamps) or probe.stamp_source,
         "prefix caches": probe.cache_bust,
         "workload hash": workload.content_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),

@@ -10,6 +10,7 @@ from test_gate_command import SAME, make_run
 
 pytestmark = pytest.mark.usefixtures("in_stored")
 LATER = {"clock": {"origin_wall_ns": 10**13}}
+PROBED = SAME["server_probe"] | {"stamp_source": "user"}
 SERVED = {"launched_server": {"plan": "vllm m"}}
 
 
@@ -120,6 +121,20 @@ def test_a_client_at_its_limit_proves_no_sameness(cli, tmp_path, runs):
     client = {"workers": 1, "cpu_share_mean": 0.99, "cpu_share_max_1s": 1.0}
     same = make_run(tmp_path / "same", 1.002, seed=1, client=client)
     assert [cli("ab", runs["a"], same).code, cli("ab", runs["a"], same, "--allow client").code] == [6, 0]
+
+
+def test_arms_that_others_stamped_prove_nothing_of_time(cli, tmp_path, runs):
+    """The wall clock was set between the arms: A's times are the kernel's, B's the client's, which lag behind."""
+    by_user = {"row": lambda row: row._replace(stamp_source="user"), "manifest": {"server_probe": PROBED}}
+    same = make_run(tmp_path / "same", 1.002, seed=1, **by_user)
+    found = cli.data("ab", runs["a"], same, code=6)
+    assert found["differs"] == ["time stamps: the kernel's in one arm, the client's in the other at 2"]
+    assert {row["name"]: row["verdict"] for row in found["rows"]} == {
+        "usd_per_1m_output_tokens": "no difference", "ttft_mean_s": "undecided",
+    }  # fmt: skip
+    assert cli("ab", runs["a"], same, "--allow client").code == 0
+    both = make_run(tmp_path / "both", 1.2, seed=2, **by_user)
+    assert cli("ab", same, both).code == 5
 
 
 def test_more_failures_are_a_fail(cli, tmp_path, runs):

@@ -99,6 +99,25 @@ def test_a_run_cut_short_does_not_pass(cli, tmp_path):
     assert cli("gate", cut, "--levels 2").code == 0
 
 
+def test_times_that_the_client_stamped_prove_less(cli, runs, tmp_path):
+    """Against the kernel's: a run's prove no fail, a baseline's no pass, but for what is beyond the client's lag."""
+    lag = {"workers": 1, "loop_lag": {"p99_us": 1500}}  # of a TTFT of 100 ms, and of gaps of 10 ms
+    made = {"row": lambda row: row._replace(stamp_source="user"), "client": lag}
+    slow, slower, same = (
+        make_run(tmp_path / name, factor, seed=2, **made) for name, factor in (("a", 1.06), ("b", 1.2), ("c", 1.0))
+    )
+    by_kernel = make_run(tmp_path / "d", 1.06, seed=2)
+
+    def verdict(run, baseline):
+        found = cli("gate", run, "--baseline", baseline, "--max-regression ttft_mean=3% --json").data
+        return next(one["verdict"] for one in found["criteria"] if one["kind"] == "regression")
+
+    assert [verdict(one, runs["base"]) for one in (slow, slower, same)] == ["inconclusive", "fail", "pass"]
+    assert verdict(by_kernel, runs["base"]) == verdict(slow, same) == "fail"
+    assert verdict(runs["base"], same) == "inconclusive"
+    assert verdict(same, same) == verdict(runs["base"], runs["base"]) == "pass"
+
+
 def test_rates_of_many_digits_are_measured(cli, tmp_path):
     """A point's name has six digits of its rate; a name that is no rate names no level."""
     names = ["q0.333333-r0", "q2-r0", "q1.2.3-r0", "q1e999-r0", "q-1-r0"]
