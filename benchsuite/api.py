@@ -141,10 +141,14 @@ class PriceFlags(TypedDict, total=False):
 
 
 class Judging(PriceFlags, total=False):
-    """Another SLO, other limits of each request ("ttft<1s,tpot<50ms"), another price, in place of the run's own."""
+    """Another SLO, other limits of each request ("ttft<1s,tpot<50ms"), another price, in place of the run's own.
+
+    capacity: of rates, a run of the same server in closed loop.
+    """
 
     slo: str | None
     goodput: str | None
+    capacity: Run | str | Path | None
 
 
 def price_book(path: str | Path | None = None) -> PriceBook:
@@ -181,15 +185,17 @@ def decide(
     levels_csv: str | Path | None = None,
     slo: str | None = None,
     goodput: str | None = None,
+    capacity: Run | str | Path | None = None,
     **price: Unpack[PriceFlags],
 ) -> list[Judgement]:
     """Judge runs, or the models of a table of levels, anew: another SLO, another price; nothing is measured again.
 
     runs: of read_run, or folders. slo, goodput (limits of each request, "ttft<1s,tpot<50ms"), price: instead of the
-    run's own. Of folders, the columns `benchsuite.records.UNJUDGED` are not read.
+    run's own. Of folders, the columns `benchsuite.records.UNJUDGED` are not read. capacity: of rates, a run of the same
+    server in closed loop: its chain's prediction and its price at capacity stand beside them (`level.closed_loop`).
     A benchsuite.report.judge.Judgement each: its model, levels (`judged`), `decision`, the chosen level
     `best` (None: none meets the SLO).
-    Raises PointsError, SloError, PriceError.
+    Raises PointsError, SloError, PriceError; InputError where the closed loop is of another server, model or workload.
     """
     from benchsuite.report.judge import judge_run, judge_table
     from benchsuite.store import run_folder
@@ -200,14 +206,18 @@ def decide(
         expected = "run folders, or --levels-csv FILE"
         raise PointsError("either run folders or a table of levels are needed", given=len(runs), expected=expected)
     if levels_csv is not None:
+        if capacity is not None:
+            raise PointsError("a table of levels is no open loop", where="--capacity", expected="a run of rates")
         text = read_text(Path(levels_csv), "the table of levels")
         return judge_table(text, str(levels_csv), slo, override, goodput=goodput)
-    found = [run.stored if isinstance(run, Run) else run_folder.read_run(Path(run), UNJUDGED) for run in runs]
+    given = runs if capacity is None else (*runs, capacity)
+    found = [run.stored if isinstance(run, Run) else run_folder.read_run(Path(run), UNJUDGED) for run in given]
     folders = [run.path.resolve() for run in found]
     twice = next((str(run.path) for i, run in enumerate(found) if folders[i] in folders[:i]), None)
     if twice is not None:
         raise PointsError("a run folder is given twice", given=twice, expected="each run folder once")
-    return [judge_run(run, slo=slo, goodput=goodput, price=override) for run in found]
+    closed = None if capacity is None else found.pop()
+    return [judge_run(run, slo=slo, goodput=goodput, price=override, capacity=closed) for run in found]
 
 
 def summarise(run: Run | str | Path, **instead: Unpack[Judging]) -> pd.DataFrame:
@@ -226,7 +236,7 @@ summarise.__doc__ = f"""One row per concurrency level, repeats pooled, with {CON
 
 {as_text(LEVELS)}
 
-    run, slo, goodput, price and errors: as for `decide`.
+    run, slo, goodput, capacity, price and errors: as for `decide`.
     """
 
 
@@ -235,7 +245,7 @@ def find_optimum(run: Run | str | Path, **instead: Unpack[Judging]) -> Decision:
 
     kind is 'optimum' (benchsuite.results.Optimum: choice, recommended, runner_up, binding, p_opt, reason) or 'none'
     (NoFeasiblePoint: nearest, reason). `.recommended.point.level` is it, `.recommended.cost` its cost.
-    run, slo, goodput, price and errors: as for `decide`.
+    run, slo, goodput, capacity, price and errors: as for `decide`.
     """
     (judgement,) = decide(run, **instead)
     return judgement.decision

@@ -78,6 +78,25 @@ class Level:
         return cls(int(named[1])) if named[1] else cls(float(named[2]), "rate")
 
 
+def in_ratios(levels: Any, *, whole: bool = False) -> list[Any]:
+    """A level or a list of them, with each '1:16:5' as 1, 2, 4, 8, 16: from, to, and how many, in equal ratios.
+
+    To three significant digits, or whole numbers, each once. Raises ValueError for a range that is none.
+    """
+    found: list[Any] = []
+    for one in levels if isinstance(levels, list | tuple) else [levels]:
+        if not isinstance(one, str) or ":" not in one:
+            found.append(one)
+            continue
+        parts = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*:\s*(\d+\.?\d*|\.\d+)\s*:\s*(\d{1,3})\s*", one, re.ASCII)
+        low, high, n = (float(part) for part in parts.groups()) if parts else (0.0, 0.0, 0)
+        if not (0 < low < high and n >= 2):
+            raise ValueError(f"a range is FROM:TO:HOW_MANY such as 1:16:5, ascending and two or more, not {one!r}")
+        inner = (float(f"{low * (high / low) ** (i / (n - 1)):.3g}") for i in range(1, int(n) - 1))
+        found += dict.fromkeys(round(x) if whole else x for x in (low, *inner, high))
+    return found
+
+
 def as_plain(value: Any) -> Any:
     """A value object as JSON has it: a level under its kind's name, or as its number in a list; a mapping's keys as
     text; None for what is not finite."""

@@ -340,32 +340,35 @@ def differences(
 
 
 BASELINE_GROUPS = ("machine", "driver", "model", "workload", "client", "schema", "levels")
+CAPACITY_GROUPS = ("machine", "driver", "model", "workload", "server", "schema")  # what rates and a closed loop share
 ARM_GROUPS = tuple(group for group in GROUPS if group not in ("server", "address"))  # what two arms of `ab` share
 
 
 def refuse_unlike(
     found: Sequence[Difference],
-    allowed: Collection[str],
+    allowed: Collection[str] | None,
     groups: Collection[str] = BASELINE_GROUPS,
     names: tuple[str, str] = ("in the run", "in the baseline"),
     where: str = "--baseline",
 ) -> list[str]:
     """What differs from a baseline and may, in words. Raises InputError naming every difference that may not.
 
-    allowed: groups that may differ all the same; groups: those that may not else. names: of the new and the other run.
+    allowed: groups that may differ all the same, None where no --allow can say so; groups: those that may not else.
+    names: of the new and the other run.
     """
-    refused = [one for one in found if one.group in groups and one.group not in allowed]
+    refused = [one for one in found if one.group in groups and one.group not in (allowed or ())]
     if refused:
         lines = [one.between(*names) for one in refused]
         raise InputError(
             "the two runs differ and cannot be compared:\n    " + "\n    ".join(lines),
             where=where,
             expected="the same " + ", ".join(groups),
-            hint="measure both in the same way, or compare anyway with --allow "
-            + ",".join(dict.fromkeys(one.group for one in refused)),
+            hint="measure both in the same way"
+            + (", or compare anyway with --allow " + ",".join(dict.fromkeys(one.group for one in refused)))
+            * (allowed is not None),
         )
     return [
-        one.between(*names) + (f" (--allow {one.group})" if one.group in allowed else "")
+        one.between(*names) + (f" (--allow {one.group})" if one.group in (allowed or ()) else "")
         for one in found
         if one.group != "address"
     ]

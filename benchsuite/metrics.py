@@ -74,7 +74,7 @@ class Metric:
     @property
     def needs_goodput(self) -> bool:
         """It counts requests that keep every per-request limit (--goodput)."""
-        return self.ratio is not None and "good" in self.ratio[0]
+        return self.ratio is not None and self.ratio[0][0].startswith("good")
 
 
 class Statistic(NamedTuple):
@@ -211,13 +211,13 @@ _TABLE = (
     _rate("output_tok_s", "output tok/s", "of the system: output tokens (of a rate those that came in it) / duration",
           "arrived_tokens", "duration_s", "output_throughput", "throughput"),
     _rate("total_tok_s", "total tok/s", "of the system, with input tokens",
-          ("input_tokens", "arrived_tokens"), "duration_s", "total_throughput"),
-    _rate("request_per_s", "req/s", "requests finished / duration", "ok", "duration_s", "request_throughput", "rps",
-          unit="req/s"),
+          ("prefilled_tokens", "arrived_tokens"), "duration_s", "total_throughput"),
+    _rate("request_per_s", "req/s", "requests that ended well (of a rate those that ended in it) / duration",
+          "completed", "duration_s", "request_throughput", "rps", unit="req/s"),
     _rate("offered_per_s", "offered req/s", "of a rate: requests due / duration", "issued", "duration_s", None,
           unit="req/s", better=None, of_kind="rate"),
-    _rate("goodput_per_s", "goodput req/s", "requests that meet every per-request limit / duration",
-          "good", "duration_s", "goodput", unit="req/s"),
+    _rate("goodput_per_s", "goodput req/s", "of those the requests that meet every per-request limit / duration",
+          "good_completed", "duration_s", "goodput", unit="req/s"),
     _rate("attainment", "attainment", "share of issued requests that meet every per-request limit; failures miss",
           "good", "issued", "attainment", unit="ratio", with_users="falls"),
     _rate("occupancy", "occupancy", "mean share of the users in flight", "in_flight_s", "user_s", "occupancy",
@@ -228,6 +228,12 @@ _TABLE = (
         lambda j: j.point.max_in_flight if j.point.level.rate_per_s else None, of_kind="rate"),
     _rate("idle_share", "idle", "of a rate: share of the time with nothing in flight", "idle_s", "duration_s", None,
           unit="ratio", better=None, of_kind="rate"),
+    _of("in_flight_predicted", "in flight, chain", "", "of a rate: as the closed loop's levels predict it",
+        lambda j: j.closed_loop and j.closed_loop.in_flight, of_kind="rate"),
+    _of("e2e_predicted_s", "E2E, chain", "s", "the same of the mean E2E: in flight / rate (Little's law)",
+        lambda j: j.closed_loop and j.closed_loop.e2e_s, shown="s", of_kind="rate"),
+    _of("idle_share_predicted", "idle, chain", "ratio", "the same of the share of the time with nothing in flight",
+        lambda j: j.closed_loop and j.closed_loop.idle_share, of_kind="rate"),
     _of("input_tokens", "input tokens", "tokens", "of all successful requests", lambda j: j.point.input_tokens,
         otel="gen_ai.client.inference.usage.input_tokens"),
     _of("output_tokens", "output tokens", "tokens", "of all successful requests", lambda j: j.point.output_tokens,
@@ -246,6 +252,10 @@ _TABLE = (
     _of("usd_per_1m_total_tokens", "$/1M", "usd", "price of a million tokens, input and output together",
         lambda j: j.cost.usd_per_1m_total_tokens),
     _of("usd_per_request", "$/request", "usd", "price of a request", lambda j: j.cost.usd_per_request),
+    _of("usd_per_1m_at_capacity", "$/1M at capacity", "usd", "of a rate: a million output tokens at the optimum of the "
+        "closed loop", lambda j: j.closed_loop and j.closed_loop.usd_per_1m_output_tokens, of_kind="rate"),
+    _of("usd_per_request_at_capacity", "$/request at capacity", "usd", "of a rate: a request there",
+        lambda j: j.closed_loop and j.closed_loop.usd_per_request, of_kind="rate"),
     _of("usd_per_good_request", "$/good", "usd", "price of a request that meets every per-request limit",
         lambda j: j.cost.usd_per_good_request),
     _of("gross_j", "J", "J", "energy of the GPUs for one run of the set", lambda j: j.energy and j.energy.gross_j),

@@ -100,6 +100,19 @@ class PointSummary:
         return tuple(warning.code for warning in self.warnings if warning.code in DISTURBING)
 
     @property
+    def products(self) -> tuple[float | None, float | None, float | None]:
+        """What the machine's time was paid for, over all repeats: requests, output tokens, all tokens. Of a rate what
+        left it in the window, whenever it was due: a saturated one's queue ends in the tail, which nobody pays for."""
+        output = self.output_tokens
+        if self.level.rate_per_s is None:
+            both = None if self.input_tokens is None or output is None else self.input_tokens + output
+            return self.n_ok, output, both
+        per_s = (self.request_per_s, self.output_tok_s, self.ratios["total_tok_s"])
+        seconds = (self.duration_s or 0.0) * self.repeat_count
+        requests, tokens, total = (None if one is None else one * seconds for one in per_s)
+        return requests, tokens, total
+
+    @property
     def ttft_s(self) -> Distribution:
         return self.distributions["ttft_s"]
 
@@ -230,11 +243,28 @@ class LimitCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """What a closed loop of the same server says of a rate: its chain (economics.capacity), and its optimum's price.
+
+    max_request_per_s: the most that any of its levels completed. in_flight, e2e_s, idle_share: predicted; None at that
+    rate and above, where there is no steady state. level: its optimum under the SLO, None without one; usd_*: there.
+    """
+
+    max_request_per_s: float
+    in_flight: float | None
+    e2e_s: float | None
+    idle_share: float | None
+    level: Level | None
+    usd_per_1m_output_tokens: float | None
+    usd_per_request: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatedLevel:
     """A point with its cost and the verdict on every limit.
 
     p_met: the share of resampled runs that keep every limit, None for one run. intervals: those of the point, and of
-    its cost. energy, gpu: None where nothing measured.
+    its cost. energy, gpu: None where nothing measured. closed_loop: of a rate, None where no closed loop was given.
     """
 
     point: PointSummary
@@ -244,6 +274,7 @@ class EvaluatedLevel:
     intervals: dict[str, Estimate] = field(default_factory=dict)
     energy: PointEnergy | None = None
     gpu: GpuUse | None = None
+    closed_loop: ClosedLoop | None = None
 
     @property
     def slo_verdict(self) -> SloVerdict:

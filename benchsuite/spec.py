@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from benchsuite.errors import SloError, SpecError, user_path
-from benchsuite.level import LEAST_RATE, MOST_RATE, Level
+from benchsuite.level import LEAST_RATE, MOST_RATE, Level, in_ratios
 from benchsuite.limits import KIB, MIB, most
 from benchsuite.load.arrivals import table_profile
 from benchsuite.metrics import METRICS, STATS
@@ -300,9 +300,10 @@ class LoadSpec(StrictModel, flags="--"):
     """How the set is sent (docs/METHODS.md, Protocol)."""
 
     rate: tuple[float, ...] | None = key(
-        None, "requests per second of an open loop, such as 1,2,4, in place of concurrency", unset="a closed loop"
-    )
-    concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32")
+        None, "requests per second of an open loop, in place of concurrency, such as 1,2,4 or 1:16:5 (from 1 to 16, "
+        "five in equal ratios)", unset="a closed loop",
+    )  # fmt: skip
+    concurrency: tuple[int, ...] = key(DEFAULT_LEVELS, "concurrency levels, such as 8,16,32 or 1:64:7")
     repeats: int = key(1, "times that each level is measured", ge=1, le=1000)
     random_seed: int = key(0, "seed of the set, its order and the levels' order", ge=0, lt=2**63)
     warmup_requests: int | None = key(
@@ -375,12 +376,12 @@ class LoadSpec(StrictModel, flags="--"):
             return tree | {"concurrency": ()}
         return tree
 
-    @field_validator("rate", mode="before", json_schema_input_type=float | list[float])
+    @field_validator("rate", mode="before", json_schema_input_type=float | str | list[float | str])
     @classmethod
     def _rates(cls, value: Any) -> Any:
         if value is None:
             return None
-        rates = list(value) if isinstance(value, list | tuple) else [value]
+        rates = in_ratios(value)
         for rate in rates:
             if type(rate) not in (int, float) or not LEAST_RATE <= rate <= MOST_RATE:
                 raise ValueError(f"a rate is a number from {LEAST_RATE} to {MOST_RATE:,} requests/s, not {rate!r}")
@@ -388,12 +389,12 @@ class LoadSpec(StrictModel, flags="--"):
             raise ValueError("expected at least one rate, and no rate twice, to six digits")
         return tuple(sorted(map(float, rates)))
 
-    @field_validator("concurrency", mode="before", json_schema_input_type=int | list[int])
+    @field_validator("concurrency", mode="before", json_schema_input_type=int | str | list[int | str])
     @classmethod
     def _levels(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == () and info.data.get("rate") is not None:
+        if value == () and info.data.get("rate", ()) is not None:  # a rate that is refused is not in data
             return value
-        levels = list(value) if isinstance(value, list | tuple) else [value]
+        levels = in_ratios(value, whole=True)
         for level in levels:
             if type(level) is int and level > MOST_ITEMS:
                 raise ValueError(f"a concurrency level is at most {MOST_ITEMS}")

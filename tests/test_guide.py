@@ -42,6 +42,7 @@ FEW = {
         "8",
         "--quiet",
     ],
+    "results/users": ["--concurrency", "2,4", "--requests", "8", "--quiet"],
     "results/first": ["--requests", "12", "--concurrency", "2,4"],
 }
 # what a command may end with besides 0: a machine under test is not a machine to measure on

@@ -38,12 +38,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
 
 @pytest.fixture(scope="module")
 def judged_rates(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
-    """The same of an open loop."""
+    """The same of an open loop, beside a closed one."""
     path = rate_folder(
         tmp_path_factory.mktemp("metrics") / "rates", rates=(2.0, 4.0), repeats=3, gpu=True,
         slo="attainment>=50%", spec={"goodput": GOODPUT}, row=lambda row: row._replace(reasoning_tokens=3),
     )  # fmt: skip
-    return judge_run(read_run(path))
+    closed = run_folder(path.parent / "closed", levels=(2, 4), gpu=True)
+    return judge_run(read_run(path), capacity=read_run(closed))
 
 
 @pytest.mark.parametrize("column", BY_COLUMN)

@@ -107,10 +107,32 @@ def test_levels_refused(levels, why):
     assert line.startswith(f"load.concurrency: {why}")
 
 
-@pytest.mark.parametrize(("levels", "kept"), [(8, (8,)), ([32, 8, 16], (8, 16, 32)), ((2,), (2,))])
+@pytest.mark.parametrize(
+    ("levels", "kept"),
+    [(8, (8,)), ([32, 8, 16], (8, 16, 32)), ((2,), (2,)), ("1:64:7", (1, 2, 4, 8, 16, 32, 64)), ("1:3:9", (1, 2, 3)),
+     ([5, "2:8:3"], (2, 4, 5, 8))],
+)  # fmt: skip
 def test_levels(levels, kept):
-    """Levels are kept in ascending order; one level needs no list."""
+    """Levels are kept in ascending order; one level needs no list, and a range is so many in equal ratios."""
     assert parse_spec({"server": SERVER, "load": {"concurrency": levels}}, where="x").load.concurrency == kept
+
+
+@pytest.mark.parametrize(
+    ("rates", "kept"),
+    [("1:16:5", (1.0, 2.0, 4.0, 8.0, 16.0)), (["0.5:8:3", 20], (0.5, 2.0, 8.0, 20.0)),
+     ("1:1000.5:3", (1.0, 31.6, 1000.5))],
+)  # fmt: skip
+def test_rates(rates, kept):
+    """As the levels of a closed loop; what is between the ends has three digits, so that points have short names."""
+    assert parse_spec({"server": SERVER, "load": {"rate": rates}}, where="x").load.rate == kept
+
+
+@pytest.mark.parametrize("text", ["16:1:5", "1:16", "1:16:1", "0:16:5", "1:16:5:7", "1.2.3:4:5", "a:b:c", "1:2:9999"])
+def test_ranges_refused(text):
+    """A range that is none is one mistake, and says what one is."""
+    for kind in ("rate", "concurrency"):
+        (line,) = mistakes({"server": SERVER, "load": {kind: text}})
+        assert line.startswith(f"load.{kind}: a range is FROM:TO:HOW_MANY such as 1:16:5")
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,7 @@ def point_energy(
     def per(joules: float | None, count: float | None) -> float | None:
         return None if joules is None or not count else joules / count
 
+    requests, output, tokens = point.products
     return PointEnergy(
         n_gpus=n_gpus,
         window_s=total_s / n,
@@ -261,10 +262,10 @@ def point_energy(
         idle_w=idle_w,
         net_j=per(net_j, n),
         mean_w=mean_w,
-        j_per_output_token=per(gross_j, point.output_tokens),
-        net_j_per_output_token=per(net_j, point.output_tokens),
-        j_per_token=per(gross_j, _total((point.input_tokens, point.output_tokens))),
-        j_per_request=per(gross_j, point.n_ok),
+        j_per_output_token=per(gross_j, output),
+        net_j_per_output_token=per(net_j, output),
+        j_per_token=per(gross_j, tokens),
+        j_per_request=per(gross_j, requests),
         kwh=per(gross_j, n * J_PER_KWH),
         error_ratio=error,
         wall_j=per(gross_j, n),

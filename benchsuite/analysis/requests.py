@@ -398,8 +398,10 @@ def _windows(rows: Rows) -> tuple[list[Repeat], Bools, dict[str, Floats]]:
     fell into the window, scaled so that it adds up to what all rows, warm-up and tail too, have in it."""
     n, latest_s = len(rows.ok), rows.latest_s
     measured, found = np.zeros(n, dtype=np.bool_), list[Repeat]()
-    sums = {"arrived_tokens": np.zeros(n), "in_flight_s": np.zeros(n)}
+    sums = {name: np.zeros(n) for name in ("arrived_tokens", "prefilled_tokens", "completed", "in_flight_s")}
     tokens = np.where(rows.ok, rows.output_tokens, np.nan)
+    begun_s = np.where(np.isnan(rows.first_token_s), rows.closed_s, rows.first_token_s)
+    read = np.nan_to_num(rows.input_tokens)
     for repeat in np.unique(rows.repeat):
         mine = rows.repeat == repeat
         due_s, ends_s = rows.scheduled_s[mine], rows.window_end_s[mine]
@@ -419,11 +421,14 @@ def _windows(rows: Rows) -> tuple[list[Repeat], Bools, dict[str, Floats]]:
         times_s = (rows.first_token_s, rows.last_token_s, closed_s)
         of_mine = np.where(mine, tokens, np.nan)
         came = arrived_tokens(of_mine, *times_s, rows.gaps_at, start_s, end_s)
-        for name, each in (("arrived_tokens", came), ("in_flight_s", flight_s)):
+        ended, began = (mine & rows.ok & (at_s > start_s) & (at_s <= end_s) for at_s in (closed_s, begun_s))
+        own_sums = (came, np.where(began, read, 0.0), ended.astype(np.float64), flight_s)
+        for name, each in zip(sums, own_sums, strict=True):
             own, whole = float(each[order].sum()), float(each.sum())
             sums[name][order] = each[order] * (whole / own) if own > 0 else whole / len(order)
-        if np.isnan(of_mine[order]).all():
-            sums["arrived_tokens"][order] = np.nan
+        for name, counted in (("arrived_tokens", of_mine), ("prefilled_tokens", rows.input_tokens)):
+            if np.isnan(counted[order]).all():
+                sums[name][order] = np.nan
         found_of = saturation(due_s, closed_s[mine], rows.dropped[mine], start_s, end_s)
         by_time = order[np.argsort(rows.scheduled_s[order], kind="stable")]
         found.append(
@@ -524,14 +529,18 @@ def _sums(rows: Rows, own: Mapping[str, Floats], each: Mapping[str, Floats], goo
         "ok": lambda: ok.astype(np.float64),
         "failed": lambda: (~ok).astype(np.float64),
         "empty": lambda: rows.empty.astype(np.float64),
+        "completed": lambda: own.get("completed", ok.astype(np.float64)),
         "input_tokens": lambda: np.where(ok, rows.input_tokens, np.nan),
+        "prefilled_tokens": lambda: own.get("prefilled_tokens", np.where(ok, rows.input_tokens, np.nan)),
         "output_tokens": lambda: np.where(ok, rows.output_tokens, np.nan),
         "decode_tokens": lambda: rows.decode_tokens,
         "decode_span_s": lambda: rows.decode_span_s,
         "arrived_tokens": lambda: own.get("arrived_tokens", np.where(ok, rows.output_tokens, np.nan)),
         "in_flight_s": lambda: own.get("in_flight_s", np.nan_to_num(rows.closed_s - rows.sent_s)),
     }
-    return Arrays(makers if good is None else makers | {"good": lambda: good.astype(np.float64)})
+    if good is not None:
+        makers |= {"good": lambda: good.astype(np.float64), "good_completed": lambda: good * makers["completed"]()}
+    return Arrays(makers)
 
 
 def _good(rows: Rows, each: Mapping[str, Floats], limits: Sequence[Limit]) -> Bools | None:

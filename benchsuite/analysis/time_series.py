@@ -155,9 +155,9 @@ _LATE_SAMPLES = 4
 class ServerWindow:
     """One measured point on the run's clock.
 
-    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close (of a rate its
-    window), what gauges are averaged over, for the measuring processes may take a while to begin. client: what the
-    manifest says of them.
+    started_s, ended_s: the sweep's own edges, where it samples. busy_s: first send and last close, what gauges are
+    averaged over, for the measuring processes may take a while to begin. Of a rate both are its window, without warm-up
+    and tail. client: what the manifest says of them.
     """
 
     point_id: str
@@ -188,7 +188,8 @@ def windows_of(manifest: RunManifest, requests: pa.Table) -> list[ServerWindow]:
         if started_s is not None and ended_s is not None:
             first_s, last_s = busy.get(name, (None, None))
             edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
-            found[name] = ServerWindow(name, entry.level or Level(0), started_s, ended_s, edges, entry.client)
+            sampled = (started_s, ended_s) if entry.rate_per_s is None else edges
+            found[name] = ServerWindow(name, entry.level or Level(0), *sampled, edges, entry.client)
     return list(found.values())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, known_mean, rows_of, rows_where, tokens_after_first_chunk
+from benchsuite.analysis.requests import Floats, in_window, known_mean, rows_of, rows_where, tokens_after_first_chunk
 from benchsuite.analysis.time_series import ServerSeries, ServerWindow
 from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
@@ -123,15 +123,15 @@ class Attribution:
 def attribute(requests: Any, windows: Sequence[ServerWindow], series: ServerSeries | None) -> list[Attribution]:
     """One Attribution per level, ascending.
 
-    requests: pyarrow Table with the columns of RequestRecord; only rows of the windows' points are read. series: the
-    server's samples, None if there are none.
+    requests: pyarrow Table with the columns of RequestRecord; only rows of the windows' points are read, of a rate what
+    was due in its window. series: the server's samples, None if there are none.
     """
     found = []
     for level in sorted({window.level for window in windows}):
         own = [window for window in windows if window.level == level]
         wanted = pa.array([window.point_id for window in own], pa.string())
         mine = pc.is_in(requests["point_id"].cast(pa.string()), wanted)
-        found.append(_level(level, rows_where(requests, mine), own, series))
+        found.append(_level(level, rows_where(requests, pc.and_(mine, in_window(requests))), own, series))
     return found
 
 
@@ -159,6 +159,8 @@ class _Level:
         """
         if self._series is None:
             return "the server's metrics were not sampled"
+        if self.rows.level.rate_per_s is not None:
+            return "the server's counters do not tell the window's requests from those before and behind it"
         if self._foreign:
             return f"{self._foreign} requests were answered by a server that was not sampled"
         total_s = count = 0.0

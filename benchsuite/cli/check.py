@@ -52,6 +52,10 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
     if asked["levels_csv"] is not None and (of_runs := sorted(wanted - {"scaling"})):
         what = "a table of levels has no requests or telemetry"
         raise PointsError(what, where=f"--{of_runs[0]}", expected="run folders")
+    if "scaling" in wanted and (of_rates := [one for one in judgements if one.of_rates]):
+        what = "how output scales with users is a question to a closed loop, and rates have no users"
+        hint = "decide RATES --capacity RUN compares rates with a closed loop"
+        raise PointsError(what, where="--scaling", given=of_rates[0].source, expected="concurrency levels", hint=hint)
     found = [
         {"model": one.model, **level.point.level.named()}
         | {name: getattr(warn, name) for name in ("code", "severity", "finding", "effect", "remedy")}

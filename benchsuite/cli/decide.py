@@ -26,9 +26,10 @@ Examples:
   benchsuite decide results/RUN --slo "ttft_p95<500ms,output_throughput_per_user>20"
   benchsuite decide results/A results/B --preset h100-low --json
   benchsuite decide --levels-csv docs/examples/paper_table4.csv --usd-per-hour 1.58
+  benchsuite decide results/RATES --capacity results/CLOSED_LOOP
 """,
 )
-@judging_options(energy=True)
+@judging_options(energy=True, capacity=True)
 @figure_options
 @json_option
 def command(asked: dict[str, Any], price: dict[str, Any], figures: dict[str, Any], as_json: bool) -> int:
@@ -52,7 +53,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], figures: dict[str, Any
 
 
 def _plain(judgement: Judgement) -> dict[str, Any]:
-    from benchsuite.report.export import decision_json
+    from benchsuite.report.export import capacity_json, decision_json
     from benchsuite.report.format import headline
 
     decision, best = judgement.decision, judgement.best
@@ -81,6 +82,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "reason": decision.reason,
         "nearest": (plain["no_feasible"] or {}).get("nearest"),
         "warnings": [warn for one in judgement.judged for warn in one.point.warnings],
+        **capacity_json(judgement),
     }
 
 

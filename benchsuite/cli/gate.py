@@ -116,7 +116,7 @@ Examples:
     "regressions",
     help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5%, the SLO's latencies 10%]",
 )
-@click.option("--levels", type=CommaList(), default="", help="Only these concurrency levels: 8,16.  [default: all]")
+@click.option("--levels", type=CommaList(float), default="", help="Only these levels or rates: 8,16.  [default: all]")
 @report_options("What may differ: machine,driver,model,workload,client,schema,levels.")
 def command(
     run: Path,
@@ -128,7 +128,7 @@ def command(
     refresh: bool,
     planning: bool,
     regressions: str | None,
-    levels: list[int],
+    levels: list[float],
     reporting: dict[str, Any],
 ) -> int:
     """Compare the run folder RUN with its SLO, or with margins to a BASELINE run or a HISTORY of runs.

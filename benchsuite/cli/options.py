@@ -52,19 +52,23 @@ SECONDS = Number(min=0, most=1e6, min_open=True)
 
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
-    """`8,16,32` as a list of whole numbers, `0.5,1` as one of numbers, or `429,queue` as one of words."""
+    """`8,16,32` as a list of whole numbers, `0.5,1` as one of numbers, or `429,queue` as one of words.
+
+    ranges: a part such as `1:16:5` stays as it is.
+    """
 
     name = "list"
 
-    def __init__(self, of: type = int, least: int | None = None) -> None:
-        self._of, self._least = of, least
+    def __init__(self, of: type = int, least: int | None = None, *, ranges: bool = False) -> None:
+        self._of, self._least, self._ranges = of, least, ranges
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
         if not isinstance(value, str):
             return list(value)
         try:
-            items = [self._of(part.strip()) for part in value.split(",") if part.strip()]
-            if self._of is int and max(items, default=0) > 2**31:
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            items: list[Any] = [part if self._ranges and ":" in part else self._of(part) for part in parts]
+            if self._of is int and max((item for item in items if item not in parts), default=0) > 2**31:
                 self.fail(f"{value!r:.60} has a number above 2^31", param, ctx)
         except ValueError:
             of = "whole numbers such as 8,16,32" if self._of is int else "numbers such as 0.5,1,2"
@@ -153,10 +157,12 @@ def price_options(*, energy: bool = False) -> Decorator:
     return gathered("price", *_GPU_PRICE, PRICE_FILE, *(_ENERGY_PRICE if energy else ()))
 
 
-def judging_options(*, energy: bool = False) -> Decorator:
+def judging_options(*, energy: bool = False, capacity: bool = False) -> Decorator:
     """What `api.decide` takes: RUNS, --levels-csv, --slo and --goodput as the dict `asked`, and the dict `price`."""
     runs = click.argument("runs", nargs=-1, type=PATH)
-    asked = gathered("asked", runs, levels_csv_option, slo_option(), goodput_option)
+    words = "Of rates: a run of the same server in closed loop, whose prediction and price are shown beside them."
+    closed = [click.option("--capacity", type=PATH, help=words)] * capacity
+    asked = gathered("asked", runs, levels_csv_option, slo_option(), goodput_option, *closed)
     return lambda command: asked(price_options(energy=energy)(command))
 
 

@@ -25,6 +25,7 @@ Examples:
   benchsuite report results/mine --open
   benchsuite report results/mine --slo "ttft_p95<500ms" --usd-per-hour 2.5 --output again.html
   benchsuite report results/mine --format md
+  benchsuite report results/rates --capacity results/closed_loop
   benchsuite report results/a results/b --format csv --output levels.csv
   benchsuite report results/mine --format vllm --output mine_vllm
   benchsuite report results/mine --format prometheus --output /var/lib/node_exporter/benchsuite.prom
@@ -34,7 +35,7 @@ Examples:
       --usd-per-hour 1.58 --output paper.html
 """
 )
-@judging_options(energy=True)
+@judging_options(energy=True, capacity=True)
 @click.option(
     "--format",
     "form",
@@ -77,9 +78,11 @@ def command(
 
     runs: tuple[Path, ...] = asked.pop("runs")
     of_one_run = len(runs) == 1 and asked["levels_csv"] is None
-    again = any(value is not None for value in ({**asked, **price} | {"levels_csv": None}).values())
+    again = any(value is not None for value in ({**asked, **price} | {"levels_csv": None, "capacity": None}).values())
     if scores is not None and (form != "html" or of_one_run):
         raise click.UsageError("--scores belongs to a comparison of several runs, or to --levels-csv.")
+    if asked["capacity"] is not None and (form == "vllm" or not of_one_run):
+        raise click.UsageError("--capacity belongs to one run of rates, and --format vllm has no place for it.")
     if sections and form != "html":
         raise click.UsageError("--sections is of a page.")
     if again and form == "vllm":

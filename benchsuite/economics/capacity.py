@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from benchsuite.economics.plan_file import Balancing, DemandTable
 from benchsuite.errors import InputError
-from benchsuite.results import PointSummary
+from benchsuite.results import ClosedLoop, EvaluatedLevel, PointSummary
 from benchsuite.strict_model import StrictModel, parse_csv
 
 Floats = NDArray[np.float64]
@@ -212,6 +212,13 @@ class SpeedCurve:
         """The highest measured level."""
         return self.levels[-1]
 
+    @classmethod
+    def of(cls, points: Iterable[PointSummary]) -> SpeedCurve | None:
+        """Of the levels of a closed loop, in the steady window where they have one; None where none has a rate."""
+        rates = ((p.level.number, (p.steady and p.steady.request_per_s) or p.request_per_s) for p in points)
+        known = sorted((level, per_s) for level, per_s in rates if per_s)
+        return cls(tuple(level for level, _ in known), tuple(per_s for _, per_s in known)) if known else None
+
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
@@ -234,6 +241,11 @@ class InFlight:
     def time_s(self) -> float:
         """Mean time of a request in the system, by Little's law."""
         return self.mean / self.per_s
+
+    @property
+    def idle_share(self) -> float:
+        """The share of time with nothing in flight on any of those that share a stream."""
+        return float(self.shares[0])
 
     @property
     def joined(self) -> Floats:
@@ -329,3 +341,15 @@ def replicas_for(
     while high <= most and not keeps(high):
         low, high = high, high + max(1, high // 8)
     return None if high > most else bisect_left(range(high), True, low + 1, key=keeps)
+
+
+def closed_loop(curve: SpeedCurve, rate_per_s: float, optimum: EvaluatedLevel | None) -> ClosedLoop:
+    """What the closed loop with this curve says of a rate at one machine. optimum: its level under the same SLO."""
+    found = in_flight(curve, rate_per_s)
+    level = usd_per_1m = usd_per_request = mean = time_s = idle_share = None
+    if found is not None:
+        mean, time_s, idle_share = found.mean, found.time_s, found.idle_share
+    if optimum is not None:
+        level, cost = optimum.point.level, optimum.cost
+        usd_per_1m, usd_per_request = cost.usd_per_1m_output_tokens, cost.usd_per_request
+    return ClosedLoop(max(curve.per_s), mean, time_s, idle_share, level, usd_per_1m, usd_per_request)

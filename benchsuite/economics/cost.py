@@ -57,20 +57,15 @@ def point_cost(point: PointSummary, usd_per_hour_total: float | None) -> PointCo
     def per(count: float | None, unit: float) -> float | None:
         return all_runs_usd / count * unit if count else None
 
-    def times(per_s: float | None) -> float | None:
-        return None if per_s is None else per_s * all_runs_s
-
-    output: float | None = point.output_tokens
-    if point.level.rate_per_s is not None:  # those that came in the window, whosever they were
-        output = times(point.output_tok_s)
-    tokens = None if point.input_tokens is None or output is None else point.input_tokens + output
+    requests, output, tokens = point.products
+    good_per_s = point.ratios.get("goodput_per_s")
     return PointCost(
         usd_per_hour=usd_per_hour_total,
         cost_usd=cost_usd,
         usd_per_1m_output_tokens=per(output, 1e6),
         usd_per_1m_total_tokens=per(tokens, 1e6),
-        usd_per_request=per(point.n_ok, 1.0),
-        usd_per_good_request=per(times(point.ratios.get("goodput_per_s")), 1.0),
+        usd_per_request=per(requests, 1.0),
+        usd_per_good_request=per(good_per_s and good_per_s * all_runs_s, 1.0),
     )
 
 
@@ -106,8 +101,9 @@ def priced(energy: PointEnergy, point: PointSummary, price: PriceSpec) -> PointE
     wall_j = _times(energy.gross_j, pue)
     kwh = None if wall_j is None else wall_j / J_PER_KWH
     usd, grams = _times(kwh, usd_per_kwh), _times(kwh, price.gco2_per_kwh)
-    # both are of one run of the set, output_tokens of all its repeats
-    tokens = None if not point.output_tokens else point.output_tokens / point.repeat_count / 1e6
+    # both are of one run of the set, output tokens of all its repeats
+    _, output, _ = point.products
+    tokens = output / point.repeat_count / 1e6 if output else None
     return dataclasses.replace(
         energy,
         pue=pue,

@@ -184,12 +184,12 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     when the runs are resampled.
     """
     model = judged[0].point.model if judged else None
-    feasible = sorted((j for j in judged if j.is_candidate and _expense(j) is not None), key=_order)
+    feasible = sorted((j for j in judged if j.is_candidate and expense(j) is not None), key=_order)
     if not feasible:
         return _none(model, judged, found)
     choice = feasible[0]
     p_cheapest = None if found.p_by_level is None else found.p_by_level.get(choice.point.level, 0.0)
-    near = [j for j in feasible if (_expense(j) or 0.0) <= (_expense(choice) or 0.0) * NEARLY]
+    near = [j for j in feasible if (expense(j) or 0.0) <= (expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
     recommended, cheapest_is_sure = choice, p_cheapest is None or p_cheapest >= SURE
     if not cheapest_is_sure or choice.slo_verdict != "met":
@@ -266,6 +266,11 @@ class JudgedLevels:
     workload_hash: str | None = None
 
     @property
+    def of_rates(self) -> bool:
+        """Its levels are rates: an open loop."""
+        return any(j.point.level.rate_per_s is not None for j in self.judged)
+
+    @property
     def usd_per_hour_total(self) -> float | None:
         """The whole machine's hour as one number."""
         return None if self.usd_per_hour is None else self.usd_per_hour * self.gpus
@@ -281,16 +286,16 @@ class JudgedLevels:
         return self.decision.recommended if self.decision.kind == "optimum" else self.decision.nearest
 
 
-def _expense(j: EvaluatedLevel) -> float | None:
+def expense(j: EvaluatedLevel) -> float | None:
     """What is to be least: the cost, or the duration where no price is known or the hour is free. Of a rate, whose
     window lasts as long at every rate, that of each request which was due: the highest rate is the cheapest."""
-    expense = j.cost.cost_usd or j.point.duration_s
-    return None if expense is None else expense / (j.point.level.rate_per_s or 1.0)
+    of_run = j.cost.cost_usd or j.point.duration_s
+    return None if of_run is None else of_run / (j.point.level.rate_per_s or 1.0)
 
 
 def _order(j: EvaluatedLevel) -> tuple[float, Level]:
-    expense = _expense(j)
-    return (float("inf") if expense is None else expense), j.point.level
+    own = expense(j)
+    return (float("inf") if own is None else own), j.point.level
 
 
 def costs_less(one: EvaluatedLevel, other: EvaluatedLevel) -> bool:
@@ -406,5 +411,5 @@ def _margin(check: LimitCheck) -> float:
 
 def _relative_cost(one: EvaluatedLevel, other: EvaluatedLevel) -> float | None:
     """What `one` costs for each dollar of `other`, by their durations where there is no price; None if not known."""
-    a, b = _expense(one), _expense(other)
+    a, b = expense(one), expense(other)
     return None if a is None or not b else a / b

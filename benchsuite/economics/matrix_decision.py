@@ -98,7 +98,8 @@ class SettingsDecision:
 
 
 def decide_settings(settings: Sequence[JudgedSetting]) -> SettingsDecision:
-    """Rank the settings by the cost of one run of the set at their cheapest level that meets the SLO.
+    """Rank the settings by the cost of one run of the set at their cheapest level that meets the SLO, of rates by that
+    of a request which was due.
 
     Without a price, or where the hour is free, by GPU-seconds, which rank as any price of a GPU-hour would. Equals: the
     fewer GPUs, then the given order. Raises PointsError where settings ran other work, SLOs or prices.
@@ -111,11 +112,12 @@ def decide_settings(settings: Sequence[JudgedSetting]) -> SettingsDecision:
         if one.best is not None:
             duration_s = one.best.point.duration_s
             gpu_s = None if duration_s is None else duration_s * one.gpus
-            expense = one.best.cost.cost_usd if priced else gpu_s
-            known |= {} if expense is None else {place: expense}
+            of_run = one.best.cost.cost_usd if priced else gpu_s
+            known |= {} if of_run is None else {place: of_run / (one.best.point.level.rate_per_s or 1.0)}
     ranked = tuple(sorted(known, key=lambda place: (known[place], settings[place].gpus, place)))
     p_cheapest, method = _chances(settings, priced)
-    by = "cost of one run of the set" if priced else "GPU-seconds of one run of the set"
+    rates = any(j.point.level.rate_per_s for j in measured)
+    by = f"{'cost' if priced else 'GPU-seconds'} of {'a request' if rates else 'one run of the set'}"
     return SettingsDecision(tuple(settings), ranked, by, p_cheapest, method)
 
 
@@ -159,5 +161,6 @@ def _least(setting: JudgedSetting, priced: bool, seed: int) -> NDArray[np.float6
     for level, feasible, duration_s in resample(levels.resampling, seed=seed):
         rate = rates.get(level)
         if rate is not None:
-            least = np.minimum(least, np.where(feasible, duration_s * (rate / 3600 if priced else rate), np.inf))
+            spent = duration_s * (rate / 3600 if priced else rate) / (level.rate_per_s or 1.0)
+            least = np.minimum(least, np.where(feasible, spent, np.inf))
     return least

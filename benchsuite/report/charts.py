@@ -274,12 +274,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points ascending in x, and their name in the legend. dashed: a law, a line without points. kind: of the levels
-    that x is."""
+    """Points ascending in x, and their name in the legend. dashed: a law, a line without points. apart: points without
+    a line. kind: of the levels that x is."""
 
     name: str
     points: tuple[Point, ...]
     dashed: bool = False
+    apart: bool = False
     kind: LevelKind = "concurrency"
 
     @property
@@ -306,12 +307,14 @@ def level_chart(
     optimum: float | None = None,
     mark: str = "optimum {:g}",
     named: bool = False,
+    x_label: str = "",
     frame: Frame = SMALL,
 ) -> str:
     """Lines with points over the level; from zero up, or on a log axis where values differ 30-fold.
 
     infeasible: levels to shade. optimum: the level to mark with the words `mark` and a ring on the first series. named:
-    names at the lines' right ends, in the frame's right margin, instead of a legend.
+    names at the lines' right ends, in the frame's right margin, instead of a legend. x_label: where x is no level but
+    any number, which lies on a linear axis from 0.
     """
     levels = sorted({p.x for one in series if not one.dashed for p in one.points})
     known = [value for one in series for _, value in one.known]
@@ -322,6 +325,11 @@ def level_chart(
     ticks, y = _value_scale(known, ends, [limit.y for limit in near], frame)
     frame = fitted(frame, ticks, y)
     x = Scale(levels[0], levels[-1], frame.left + 20, frame.right - 20, log=True)
+    x_ticks = [(level, f"{level:g}") for level in levels]
+    if x_label:
+        round_ones = nice_ticks(0.0, levels[-1])
+        x = Scale(0.0, round_ones[-1], frame.left, frame.right - 8)
+        x_ticks = [(one, tick_text(one, round_ones[1])) for one in round_ones]
     kinds = dict.fromkeys(LEVELS[one.kind] for one in series if not one.dashed)
 
     def mark_of(at_x: float, at_y: float, i: int) -> str:
@@ -340,7 +348,7 @@ def level_chart(
     body = [
         *_bands(levels, x, infeasible, frame),
         *y_axis(ticks, y, y_label, frame),
-        *x_axis([(level, f"{level:g}") for level in levels], x, " or ".join(kinds), frame),
+        *x_axis(x_ticks, x, x_label or " or ".join(kinds), frame),
     ]
     if len(series) > 1 and not named:
         body += legend([one.name for one in series], mark_of, frame, left=len(y_label) * CHARACTER * 1.1 + 8)
@@ -416,7 +424,8 @@ def _line(one: Series, index: int, x: Scale, y: Scale) -> list[str]:
     """The line, its intervals, and its points with their tooltips."""
     shade = colour(index)
     path = " ".join(f"{x.at(p.x):.1f},{y.at(value):.1f}" for p, value in one.known)
-    parts = [f'<polyline points="{path}" class="{"law" if one.dashed else "line"}" stroke="{shade}"/>']
+    kind = "law" if one.dashed else "line"
+    parts = [f'<polyline points="{path}" class="{kind}" stroke="{shade}"/>'] * (not one.apart)
     if one.dashed:
         return parts
     bars, marks = "", []

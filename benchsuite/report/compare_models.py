@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from benchsuite.economics.decision import expense
 from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
-from benchsuite.errors import PriceError
+from benchsuite.errors import PointsError, PriceError
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.report import charts, level_tables
 from benchsuite.report import format as fmt
@@ -50,6 +51,9 @@ def require_price(judgements: Sequence[Judgement]) -> None:
 def place_models(judgements: Sequence[Judgement], scores: str, where: str, seed: int = 0) -> list[ParetoPoint]:
     """Every model's place in cost and score. scores: a CSV table. Raises InputError if its names do not fit."""
     require_price(judgements)
+    if of_rates := [one.source for one in judgements if one.of_rates]:
+        what = "a frontier compares what a run of the set costs, and a rate has no run of the set"
+        raise PointsError(what, where="--scores", given=of_rates[0], expected="runs in closed loop (--concurrency)")
     table = parse_scores(scores, where=where)
     unmeasured = match_scores(table, [one.model for one in judgements], where=where)
     points = []
@@ -80,7 +84,8 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     """Heads and rows; P and the cost of correct answers where known."""
     sure = any(one.p_on_frontier is not None for one in placed)
     counted = any(one.usd_per_1m_correct_answers is not None for one in placed)
-    heads = ["model", "concurrency", "SLO", "$ per run", "score", "10^9 params", "on frontier"]
+    level = fmt.level_head(one.level for one in placed if one.level is not None)
+    heads = ["model", level, "SLO", "$ per run", "score", "10^9 params", "on frontier"]
     heads += ["P"] * sure + ["$/1M correct"] * counted + ["dominated by"]
 
     def ends(*values: float | None) -> str:
@@ -128,7 +133,7 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
         points = zip(line.points, one.judged, strict=True)
         marked = (replace(p, misses=j.slo_verdict == "not met", chosen=j is one.best) for p, j in points)
         series.append(replace(line, name=one.name, points=tuple(marked)))
-    title = _limit_title(models, limits[0]) if limits else f"{label} over concurrency"
+    title = _limit_title(models, limits[0]) if limits else f"{label} over {_level_head(models)}"
     best = [value for one in models if one.best is not None and (value := statistic.of(one.best)) is not None]
     if not limits and len(best) > 1:
         title = f"{label} at the optimum: {fmt.show(metric, min(best))} to {fmt.show(metric, max(best))}"
@@ -136,6 +141,10 @@ def curves(models: Sequence[Judgement], column: str, frame: Frame = WIDE) -> Fig
     wide = charts.level_chart(series, title=title, y_label=label, limits=marks, named=True, frame=frame)
     narrow = charts.level_chart(series, title=title, y_label=label, limits=marks)
     return Figure(title, wide, *series_table(series, label), narrow=narrow)
+
+
+def _level_head(models: Sequence[Judgement]) -> str:
+    return fmt.level_head(j.point.level for one in models for j in one.judged)
 
 
 def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
@@ -154,8 +163,8 @@ def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
 
 
 _BEST = (
-    "concurrency", "cost_usd", "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user", "output_tok_s",
-    "goodput_per_s", "attainment", "duration_s",
+    "concurrency", "rate_per_s", "cost_usd", "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user",
+    "output_tok_s", "goodput_per_s", "attainment", "duration_s",
 )  # fmt: skip
 
 
@@ -190,6 +199,8 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
         ]
     # whether the interval of what is minimised ends below that of the second
     column = "duration_s" if level.cost.cost_usd is None else "cost_usd"
+    if cheapest.of_rates:  # whose window costs the same at every rate
+        column = "usd_per_1m_output_tokens"
     ends = [fmt.known_ends(one.intervals.get(column)) for _, one in ranked[:2]]
     below = None if len(ends) < 2 or ends[0] is None or ends[1] is None else ends[0][1] < ends[1][0]
     tiles.append(_certainty(models, placed, cheapest, second, below))
@@ -210,7 +221,7 @@ def comparison(models: Sequence[Judgement], placed: Sequence[ParetoPoint]) -> An
 def _ranked(models: Sequence[Judgement]) -> list[tuple[Judgement, EvaluatedLevel]]:
     """Those with an optimum, and it: the cheapest first."""
     found = [(one, one.best) for one in models if one.best is not None]
-    return sorted(found, key=lambda pair: pair[1].cost.cost_usd or pair[1].point.duration_s or 0.0)
+    return sorted(found, key=lambda pair: expense(pair[1]) or 0.0)
 
 
 def _certainty(
@@ -277,6 +288,7 @@ def render_comparison(
     price = price if hourly else "none given"
     drawn = fmt.with_judged(CURVES, models[0].judged, alone=True)
     shown = [column for column in drawn if hourly or BY_COLUMN[column].metric.unit != "usd"]
+    shown = [column for column in shown if column != "cost_usd" or not all(one.of_rates for one in models)]
     figures = [curves(models, column) for column in shown]
     if any(one.on_frontier is not None for one in placed):
         figures.append(frontier_figure(placed))
@@ -294,7 +306,7 @@ def render_comparison(
         picture=figures.pop(),
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),
-            Section("curves", "Curves", "Against concurrency", text, figures, legend=legend, columns="two"),
+            Section("curves", "Curves", f"Against {_level_head(models)}", text, figures, legend=legend, columns="two"),
             Section("levels", "Levels", "All levels", tables=[levels_table(models)], more=True),
         ],
         cards=cards((one.name, one) for one in models),

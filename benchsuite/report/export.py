@@ -23,6 +23,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement, judged_again, judged_spec
+from benchsuite.report.level_tables import CLOSED_LOOP_TITLE, closed_loop_table
 from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.store.run_folder import Run
 
@@ -71,6 +72,9 @@ def _markdown(one: Judgement) -> str:
         *(f"Judged again: {markdown_text(text)}." for text in judged_again(one)),
         "\n".join(f"- {aside}" for aside in said[1:]),
         "\n".join(markdown_table(*fmt.known_columns((*map(fmt.head, columns), "SLO"), rows))),
+        f"{CLOSED_LOOP_TITLE}:\n\n" + "\n".join(markdown_table(*closed, right=closed[0]))
+        if (closed := closed_loop_table(one.judged))
+        else "",
         "\n".join(warned),
         f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
     ]
@@ -90,7 +94,7 @@ SUMMARY_SCHEMA = 1
 def summary_json(judgement: Judgement) -> dict[str, Any]:
     """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown.
 
-    judged_again is there where SLO or price are not the run's own.
+    judged_again is there where SLO or price are not the run's own, capacity where rates are beside a closed loop.
     """
     return {
         "schema": SUMMARY_SCHEMA,
@@ -101,6 +105,7 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         "gpus": judgement.gpus,
         "usd_per_hour_total": as_plain(judgement.usd_per_hour_total),
         **({"judged_again": again} if (again := judged_again(judgement)) else {}),
+        **capacity_json(judgement),
         "points": [
             point_json(one)
             | {"client": as_plain(judgement.clients.get(one.point.level))}
@@ -109,6 +114,20 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         ],
         **decision_json(judgement.decision),
     }
+
+
+def capacity_json(judgement: Judgement) -> dict[str, Any]:
+    """`capacity`: the closed loop that rates are compared with, and its optimum under the same SLO; {} without one."""
+    if (closed := judgement.capacity) is None:
+        return {}
+    points = [
+        j.point.level.named()
+        | {name: BY_COLUMN[name].of(j) for name in ("request_per_s", "e2e_mean_s", "usd_per_1m_output_tokens")}
+        | {"slo_verdict": j.slo_verdict}
+        for j in closed.judged
+    ]
+    named = {"run_id": closed.run_id, "source": closed.source, "differences": judgement.capacity_notes}
+    return {"capacity": {**named, "optimum": _level_json(closed.best), "points": points}}
 
 
 def balance_json(judgement: Judgement, level: Level) -> dict[str, Any]:
@@ -131,7 +150,7 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     ratios, distributions = (
         {key: value for key, value in of.items() if METRICS[key].of_kind in kinds} for of in (ratios, distributions)
     )
-    costs = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING)
+    others = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING or m.of_kind == "rate")
     names = ("energy", "gpu", "slo_verdict", "within_limits", "p_met", "misses", "doubts")
     of_limit = ("asked", "value", "steady", "verdict", "p", "why")
     limits = [  # the verdict on each, what it rests on and what would decide
@@ -145,7 +164,7 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
             **point,
             **ratios,
             **distributions,
-            **{m.key: m.of(judged) for m in costs if m.of is not None},
+            **{m.key: m.of(judged) for m in others if m.of is not None and m.of_kind in kinds},
             **{name: getattr(judged, name) for name in names},
             "limits": limits,
             "intervals": judged.intervals,
@@ -223,7 +242,10 @@ def vllm_files(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
                 where=str(run.path),
                 hint="--format csv or json",
             )
-        found = vllm_result(rows, repeat.duration_s, GOODPUT.of_repeat(measured, repeat))
+        duration_s = repeat.duration_s
+        if measured.level.rate_per_s is not None:  # as vLLM counts it: until the last of these has ended
+            duration_s = max(duration_s, (pc.max(rows["last_token_s"]).as_py() or 0.0) - repeat.start_s)
+        found = vllm_result(rows, duration_s, GOODPUT.of_repeat(measured, repeat))
         point_id = rows["point_id"][0].as_py()
         yield f"{point_id}.json", _header(run.manifest, point_id, measured.level, len(rows)) | found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
@@ -368,12 +368,31 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
     if steady:
         each = "; ".join(f"{limit}: {', '.join(values)}" for limit, values in steady.items())
         said.append(f"judged in the steady window, without ramp-up and drain, where tables show whole runs: {each}")
+    if level is not None and level.closed_loop is not None:
+        said += _capacity_texts(level, judged)
     if judged and all(j.point.repeat_count == 1 for j in judged):
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
         by = "their rate" if any(j.point.level.rate_per_s for j in judged) else "the run's duration"
         said.append(f"no price: levels are ranked by {by}; give --usd-per-hour or --preset")
     return said
+
+
+def _capacity_texts(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> Iterator[str]:
+    """'at capacity, concurrency 16 in a closed loop: $0.54/1M output tokens, $0.0002 per request; 2 req/s costs 3.50
+    times that', and from which rate on there is no steady state."""
+    found, cost = level.closed_loop, level.cost.usd_per_1m_output_tokens
+    assert found is not None
+    best = found.usd_per_1m_output_tokens
+    if found.level is None:
+        yield "no level of the closed loop appears to meet the SLO, so there is no price at capacity"
+    elif best is not None:
+        times = f"; {level.point.level.label} costs {number(cost / best)} times that" if cost and best else ""
+        of_request = f", {usd(found.usd_per_request)} per request" * (found.usd_per_request is not None)
+        yield f"at capacity, {found.level.at} in a closed loop: {usd(best)}/1M output tokens{of_request}{times}"
+    if over := [j.point.level for j in judged if j.closed_loop is not None and j.closed_loop.in_flight is None]:
+        most = f"the closed loop completes at most {number(found.max_request_per_s)} requests/s"
+        yield f"no steady state is predicted from {over[0].words} on: {most}"
 
 
 def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:

@@ -383,7 +383,7 @@ def _measured(levels: Sequence[float], runs: Mapping[Level, MeasuredLevel], wher
     numbers = [level.number for level in runs]
     if missing := [level for level in levels if level not in numbers]:
         known = ", ".join(map(str, runs))
-        raise InputError("a level was not measured", where=where, given=f"--levels {missing[0]}", expected=known)
+        raise InputError("a level was not measured", where=where, given=f"--levels {missing[0]:g}", expected=known)
     return sorted(level for level in runs if not levels or level.number in levels)
 
 

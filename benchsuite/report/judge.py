@@ -29,16 +29,17 @@ from benchsuite.analysis.warnings import (
     token_balance,
 )
 from benchsuite.economics import cost
+from benchsuite.economics.capacity import SpeedCurve, closed_loop
 from benchsuite.economics.cost import FallbackUse, HourPrice
 from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_levels
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError, did_you_mean
 from benchsuite.level import Level
-from benchsuite.manifest import PointEntry, RunManifest, differences
+from benchsuite.manifest import CAPACITY_GROUPS, PointEntry, RunManifest, differences, refuse_unlike
 from benchsuite.report.format import percent, plural, set_size, usd
 from benchsuite.results import GpuUse, PointEnergy, PointSummary
 from benchsuite.servers import SERVERS
-from benchsuite.slo import PAPER_SLO, parse_slo
+from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.spec import PriceSpec, SweepSpec, parse_spec
 from benchsuite.store.run_folder import Run
 from benchsuite.warning_table import Finding, remedy_here, warn
@@ -50,7 +51,7 @@ class Judgement(JudgedLevels):
 
     name: what it is called among others. run: the facts, None for a table; the rest is empty then. measured: one per
     level, ascending. clients, endpoints: by level. fallback: by level, empty where the spec names none. server_use: one
-    per level with times.
+    per level with times. capacity: of rates, the closed loop that they are compared with.
     """
 
     name: str = ""
@@ -60,6 +61,20 @@ class Judgement(JudgedLevels):
     endpoints: Mapping[Level, Balance] = field(default_factory=dict)
     fallback: Mapping[Level, FallbackUse] = field(default_factory=dict)
     server_use: tuple[ServerUse, ...] = ()
+    capacity: Judgement | None = None
+
+    @property
+    def capacity_curve(self) -> SpeedCurve | None:
+        """Requests a second by those in flight, of the closed loop."""
+        return None if self.capacity is None else SpeedCurve.of(j.point for j in self.capacity.judged)
+
+    @property
+    def capacity_notes(self) -> list[str]:
+        """What the closed loop has not in common with the rates, and may."""
+        if self.capacity is None:
+            return []
+        pair = ((self.source_name, self.facts.manifest), (self.capacity.source_name, self.capacity.facts.manifest))
+        return fact_differences(pair)
 
     @property
     def run_id(self) -> str | None:
@@ -172,14 +187,20 @@ def judged_spec(run: Run) -> SweepSpec:
 
 
 def judge_run(
-    run: Run, *, slo: str | None = None, goodput: str | None = None, price: PriceSpec | PriceOverride | None = None
+    run: Run,
+    *,
+    slo: Slo | str | None = None,
+    goodput: str | None = None,
+    price: PriceSpec | PriceOverride | None = None,
+    capacity: Run | None = None,
 ) -> Judgement:
     """Judge a run by its own SLO, per-request limits and price, or by others. Points cut short are left out, and named.
 
-    Raises PointsError when no level ran to its end.
+    capacity: of a run of rates, a run of the same server in closed loop; it is judged by the same SLO and price.
+    Raises PointsError when no level ran to its end, InputError where the two runs are not alike.
     """
     manifest, spec = run.manifest, judged_spec(run)
-    limits = spec.limits.override(slo, goodput)
+    limits = slo if isinstance(slo, Slo) else spec.limits.override(slo, goodput)
     price = price.over(spec.price) if isinstance(price, PriceOverride) else price or spec.price
     unit = unit_price(price)
     model = manifest.model or spec.server.model
@@ -231,6 +252,8 @@ def judge_run(
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(m.resampling for m in measured)
     found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
+    closed = None if capacity is None else _closed(run, capacity, limits, price)
+    curve = None if closed is None else SpeedCurve.of(j.point for j in closed.judged)
     fixed, server = spec.workload.fixed_length, SERVERS.get(manifest.server_probe.profile or "")
     local = manifest.launched_server is not None  # on this machine, and nothing between
     title, metrics = (None, True) if server is None else (server.title, not server.metrics)
@@ -240,7 +263,9 @@ def judge_run(
         asked = {"fixed_length": fixed, "repeats": repeats, "metrics": metrics, "local": local}
         shown = tuple(remedy_here(w, asked, title) for w in j.point.warnings)
         point = dataclasses.replace(j.point, warnings=shown)
-        judged.append(dataclasses.replace(j, point=point, energy=energies[level], gpu=gpus[level]))
+        beside = None if curve is None or closed is None else closed_loop(curve, level.number, closed.best)
+        parts: dict[str, Any] = {"energy": energies[level], "gpu": gpus[level], "closed_loop": beside}
+        judged.append(dataclasses.replace(j, point=point, **parts))
     judgement = Judgement(
         model=model or run.path.name,
         source=str(run.path),
@@ -259,10 +284,23 @@ def judge_run(
         endpoints=endpoints,
         fallback=fallback,
         server_use=tuple(use),
+        capacity=closed,
     )
     if hours is None or judgement.nearest is None:
         return judgement
     return dataclasses.replace(judgement, usd_per_hour=hours[judgement.nearest.point.level] / price.gpus)
+
+
+def _closed(run: Run, capacity: Run, limits: Slo, price: PriceSpec) -> Judgement:
+    """The closed loop under the SLO and the price of the run of rates. Raises InputError, PointsError."""
+    for one, kind, where in ((run, "rate", "RUNS"), (capacity, "concurrency", "--capacity")):
+        if other := next((p.level for p in one.manifest.complete_points if p.level and p.level.kind != kind), None):
+            expected = "a run of rates (--rate)" if kind == "rate" else "a run in closed loop (--concurrency)"
+            what = f"{one.path.name} is {'a closed loop' if kind == 'rate' else 'an open loop'}"
+            raise PointsError(what, where=where, given=other.at, expected=expected)
+    names = ("in the run of rates", "in the closed loop")
+    refuse_unlike(differences(run.manifest, capacity.manifest), None, CAPACITY_GROUPS, names, "--capacity")
+    return judge_run(capacity, slo=limits, price=price)
 
 
 def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:
@@ -275,7 +313,13 @@ def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:
     for name in ("input_tokens", "output_tokens"):
         known = [count for part in own if (count := getattr(part, name)) is not None]
         tokens[name] = sum(known) if known else None
-    return dataclasses.replace(point, n_ok=sum(part.requests - part.failures for part in own), **tokens)
+    found = dataclasses.replace(point, n_ok=sum(part.requests - part.failures for part in own), **tokens)
+    if point.level.rate_per_s is None:
+        return found
+    counts = {"request_per_s": (found.n_ok, point.n_ok), "output_tok_s": (found.output_tokens, point.output_tokens)}
+    ratios = {name: per_s * a / b if a is not None and b and (per_s := point.ratios[name]) is not None else None
+              for name, (a, b) in counts.items()}  # fmt: skip
+    return dataclasses.replace(found, ratios=point.ratios | ratios | {"total_tok_s": None})
 
 
 def _entries(run: Run, level: Level) -> list[PointEntry]:

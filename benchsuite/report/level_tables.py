@@ -157,6 +157,22 @@ LEVELS = (
 )  # fmt: skip
 
 
+CLOSED_LOOP_TITLE = "Measured, and as a closed loop of the same server says (chain, capacity)"
+CLOSED_LOOP = (
+    "rate_per_s", "request_per_s", "in_flight", "in_flight_predicted", "e2e_mean_s", "e2e_predicted_s", "idle_share",
+    "idle_share_predicted", "usd_per_1m_output_tokens", "usd_per_1m_at_capacity", "usd_per_request",
+    "usd_per_request_at_capacity",
+)  # fmt: skip
+
+
+def closed_loop_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:
+    """Measured beside predicted, and the price beside that at capacity; None where no closed loop was given."""
+    if all(j.closed_loop is None for j in judged):
+        return None
+    rows = [tuple(fmt.cell(j, column) for column in CLOSED_LOOP) for j in judged]
+    return fmt.known_columns([fmt.head(column) for column in CLOSED_LOOP], rows)
+
+
 def levels_table(judged: Sequence[EvaluatedLevel], decision: Decision | None = None) -> tuple[Row, list[Row]]:
     """Every level with its verdict, without columns of nothing; of TTFT's percentiles the highest that any supports.
 

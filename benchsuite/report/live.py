@@ -24,6 +24,7 @@ from rich.text import Text
 from benchsuite.analysis.gpu import POWER, THROTTLES
 from benchsuite.analysis.requests import Floats
 from benchsuite.errors import SloError
+from benchsuite.level import LevelKind
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
 from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
@@ -38,7 +39,9 @@ _MEASURING, _IDLE_POWER = "measuring", "measuring idle power"
 _HINT = "Ctrl-C: finish what is in flight and stop; twice: stop at once"
 _TERMINAL_EVERY_S, _PLAIN_EVERY_S = 0.25, 5.0
 # of a finished point, behind its counts and duration: those that the SLO limits, then these as far as there is room
-_COLUMNS = ("ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "e2e_mean_s", "request_per_s")
+_COLUMNS = (
+    "ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "in_flight", "output_tok_s", "e2e_mean_s", "request_per_s",
+)  # fmt: skip
 
 
 def limited_columns(manifest: RunManifest) -> tuple[str, ...]:
@@ -50,11 +53,16 @@ def limited_columns(manifest: RunManifest) -> tuple[str, ...]:
     return tuple(one.column for one in limited if one.metric.each != "chunks" and not one.metric.needs_goodput)
 
 
-def point_cells(point: PointSummary | None, duration_s: float | None, limited: Sequence[str]) -> dict[str, str]:
-    """Head and value of each figure of a finished point; None: a point without rows. limited: columns of the SLO."""
+def point_cells(
+    point: PointSummary | None, duration_s: float | None, limited: Sequence[str], kind: LevelKind
+) -> dict[str, str]:
+    """Head and value of each figure of a finished point that levels of this kind have; None: a point without rows.
+    limited: columns of the SLO."""
     counts = (0, 0) if point is None else (point.n_ok, point.n_failed)
     cells = {"ok/failed": "/".join(map(count, counts)), "duration s": number(duration_s)}
     for one in (BY_COLUMN[column] for column in dict.fromkeys((*limited, *_COLUMNS))):
+        if one.metric.of_kind not in (None, kind):
+            continue
         cells[one.label] = show(one.metric, None if point is None else one.of_point(point))
     return cells
 
@@ -349,7 +357,8 @@ class SweepView(View):
         summary = point_figures(
             rows(left_out=UNJUDGED), duration_s, {metric.key for metric in shown if metric.per_request}
         )
-        cells = point_cells(summary, duration_s if summary is None else summary.duration_s, self._limited)
+        seconds = duration_s if summary is None else summary.duration_s
+        cells = point_cells(summary, seconds, self._limited, point.level.kind)
         if self._plain:
             say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for head, cell in cells.items()))
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchsuite.economics.decision import expense
 from benchsuite.economics.matrix_decision import JudgedSetting, SettingsDecision
 from benchsuite.matrix_spec import Setting
 from benchsuite.metrics import BY_COLUMN
@@ -118,8 +119,9 @@ def headline(found: SettingsDecision) -> str:
     else:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
-            ratio = second.best.cost.cost_usd / winner.best.cost.cost_usd - 1
-            more = f" (+{fmt.number(ratio * 100, 2)} % a run)" if ratio >= 5e-5 else " (the same a run)"
+            ratio = (expense(second.best) or 0.0) / (expense(winner.best) or 1.0) - 1
+            of = "a run" if winner.best.point.level.rate_per_s is None else "a request"
+            more = f" (+{fmt.number(ratio * 100, 2)} % {of})" if ratio >= 5e-5 else f" (the same {of})"
         price = fmt.price_text(second.best) if per_1m is None else f"{fmt.usd(per_1m)}/1M"
         parts.append(f"runner-up {_at(second, second.best, price)}{more}")
     p = found.p_winner

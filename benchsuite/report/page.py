@@ -25,6 +25,7 @@ from benchsuite.report.judge import Judgement, imbalance_text, judge_run, judged
 from benchsuite.report.level_tables import ELECTRICITY, ENDPOINTS, ENERGY, FALLBACK, GPUS, SCALING, SERVER
 from benchsuite.report.sections_cost import (
     capacity_table,
+    closed_loop_figures,
     scaling_figure,
     scaling_of,
     scaling_sentences,
@@ -168,12 +169,12 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     levels = Table("levels", *level_tables.levels_table(judged, judgement.decision), left=(-1,), marks=marks)
     figures = Table("figures", *level_tables.levels_table(judged), left=(-1,), marks=marks)
 
-    parts, use, scaling = ttft_breakdown(judgement), judgement.server_use, scaling_of(judgement)
+    parts, use = ttft_breakdown(judgement), judgement.server_use
+    scaling = None if judgement.of_rates else scaling_of(judgement)
     loads = [(one.level, one, load) for one, load in zip(parts, use, strict=True) if load.n_samples]
     balanced = any(len(level.parts) > 1 for level in judgement.endpoints.values())
     endpoints = level_tables.endpoint_rows(judgement) if balanced else []
-    rates = any(j.point.level.rate_per_s for j in judgement.judged)
-    scaled = None if rates else scaling_figure(scaling, judgement)
+    scaled = None if scaling is None else scaling_figure(scaling, judgement)
     costs = [] if best is None else [sensitivity_table(best, judgement), capacity_table(best, judgement)]
     time = [] if nearest is None else [sections_run.timeline_figure(judgement, nearest.point.level)]
     metrics = sections_levels.level_figures(judgement)
@@ -191,14 +192,21 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
         _table("fallback", "Fallback to an API", FALLBACK, [*judgement.fallback.items()]),
     ]
     uneven = [fmt.sentence(text)] if (text := imbalance_text(judgement)) else []
-    said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)] if scaled else []
-    by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels if scaled])
+    said, by_level = list[str](), None
+    if scaling is not None and scaled is not None:
+        said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)]
+        by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels])
+    closed = level_tables.closed_loop_table(judged)
+    beside = None if closed is None else Table("capacity", *closed, note=" ".join(judgement.capacity_notes))
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
     return [
-        Section("curves", "Curves", f"Against {'the rate' if rates else 'concurrency'}", figures=metrics[:_CURVES]),
+        Section("curves", "Curves", f"Against {'the rate' if judgement.of_rates else 'concurrency'}",
+                figures=metrics[:_CURVES]),
         Section("levels", "Levels", text=" ".join([_INTERVALS] * several + [*of_table]), tables=[levels]),
+        Section("capacity", "Closed loop", "Beside a closed loop of the same server", _CAPACITY,
+                closed_loop_figures(judgement), tables=[beside], columns="two"),
         Section("metrics", "More curves", figures=metrics[_CURVES:], more=True),
         Section("figures", "All figures", text=few, tables=[figures], more=True),
         Section("gpu", "GPUs", "GPUs and energy", figures=sections_levels.use_figures(judgement, "gpu"),
@@ -215,6 +223,11 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
 
 _CURVES = 3  # on the page, the others behind "More"
 _ELASTICITY = "Elasticity: the relative change of output over that of concurrency, 1 where it scales linearly"
+_CAPACITY = (
+    "Chain: the requests in flight, E2E and idle share that the closed loop's throughput at each concurrency predicts "
+    "for random arrivals (a birth-death chain). At capacity: the closed loop's optimum under the same SLO and price. "
+    "Hollow: a saturated rate, whose figures grow with the duration."
+)
 _DISTRIBUTIONS = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (

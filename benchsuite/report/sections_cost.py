@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import pyarrow.compute as pc
 
 from benchsuite.analysis.summary import summarise_points
-from benchsuite.economics.capacity import PEAK_FACTOR, of_mean
+from benchsuite.economics.capacity import PEAK_FACTOR, in_flight, of_mean
 from benchsuite.economics.gpu_hour import Reserved, Terms
 from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
@@ -19,7 +20,7 @@ from benchsuite.economics.sensitivity import Ranges, ranges_about, tornado
 from benchsuite.errors import InputError
 from benchsuite.level import Level
 from benchsuite.metrics import CONFIDENCE
-from benchsuite.report.charts import Point, Series
+from benchsuite.report.charts import Point, Series, level_chart
 from benchsuite.report.format import DASH, known_ends, level_head, number, sentence, usd
 from benchsuite.report.judge import Judgement
 from benchsuite.report.sections_levels import (
@@ -160,6 +161,60 @@ def scaling_figure(found: Scaling, judgement: Judgement) -> Figure | None:
         if max((abs(residual) for residual in usl.residuals), default=0.0) > 0.15:
             note += " Above 15 % a level was disturbed."
     return level_figure(title, lines, axis("output_tok_s"), judgement, note=note)
+
+
+_MOST_LOAD = 0.98  # of the closed loop's highest throughput: beyond it the chain's line is a wall
+
+
+def closed_loop_figures(judgement: Judgement) -> list[Figure]:
+    """In flight and E2E against requests/s: the closed loop's curve, the chain's prediction, the rates as measured."""
+    curve, closed = judgement.capacity_curve, judgement.capacity
+    if curve is None or closed is None:
+        return []
+    per_s, rates, found = dict(zip(curve.levels, curve.per_s, strict=True)), judgement.judged, list[Figure]()
+    loops = [j for j in closed.judged if j.point.level.number in per_s]
+    low, high = min(*(j.point.level.number for j in rates), *curve.per_s), _MOST_LOAD * max(curve.per_s)
+    chain = [(x, one) for x in np.linspace(low, max(low, high), 80) if (one := in_flight(curve, x)) is not None]
+    apart = [
+        abs(j.closed_loop.in_flight / seen - 1)
+        for j in rates
+        if j.closed_loop and j.closed_loop.in_flight and (seen := j.point.ratios["in_flight"]) and not j.point.saturated
+    ]
+    title = f"the chain predicts the requests in flight within {_whole(max(apart))}" if apart else "no rate has both"
+
+    def e2e_s(j: EvaluatedLevel) -> float | None:
+        return j.point.distributions["e2e_s"].mean
+
+    columns: tuple[tuple[str, list[float | None], list[float | None], list[float]], ...] = (
+        ("in flight", [j.point.level.number for j in loops], [j.point.ratios["in_flight"] for j in rates],
+         [one.mean for _, one in chain]),
+        ("E2E mean (s)", [*map(e2e_s, loops)], [*map(e2e_s, rates)], [one.time_s for _, one in chain]),
+    )  # fmt: skip
+    for label, of_loops, of_rates, of_chain in columns:
+        most = max([0.0, *filter(None, (*of_loops, *of_rates))])
+        line = [(float(x), y) for (x, _), y in zip(chain, of_chain, strict=True) if y <= most]
+        lines = [
+            Series("closed loop", tuple(Point(_rounded(per_s[j.point.level.number]), y)
+                                        for j, y in zip(loops, of_loops, strict=True)), kind="rate"),
+            Series("rates", tuple(Point(_rounded(j.point.request_per_s or 0.0), y, misses=j.point.saturated)
+                                  for j, y in zip(rates, of_rates, strict=True)), apart=True, kind="rate"),
+            Series("chain", tuple(Point(x, y) for x, y in line), dashed=True, kind="rate"),
+        ]  # fmt: skip
+        rows = [
+            (name, at, number(p.x), number(p.y))
+            for one, levels, name in ((lines[0], loops, "closed loop"), (lines[1], rates, "rates"))
+            for p, at in zip(one.points, (j.point.level.at for j in levels), strict=True)
+        ]
+        if found:
+            title = f"{label.partition(' (')[0]} over requests/s, closed loop and rates"
+        chart = level_chart(lines, title=sentence(title)[:-1], y_label=label, x_label="requests/s completed")
+        head = ("loop", "level", "requests/s", label)
+        found.append(Figure(sentence(title)[:-1], chart, head, rows, left=(0, 1)))
+    return found
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 _NAMES = {"usd_per_hour": "price of the GPU-hour", "utilisation": "utilization of paid hours", "pue": "PUE"}

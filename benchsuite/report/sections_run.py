@@ -289,17 +289,17 @@ def timeline_figure(judgement: Judgement, level: Level) -> Figure | None:
                 drawn_traces = tuple(_trace(part, *of, start_s, mean=top > 0) for of in known)
                 panels += [Panel(label, drawn_traces, top)] if known else []
     steady = next((window(measured, run) for run in measured.repeats if run.repeat == repeats[i]), None)
-    at = f"at {level.at}"
-    title = f"{at.capitalize()}, the run of {fmt.number(length_s)} s has no steady window"
+    at, kind = f"at {level.at}", "steady" if level.rate_per_s is None else "measured"
+    title = f"{at.capitalize()}, the run of {fmt.number(length_s)} s has no {kind} window"
     if steady is not None:
         steady = (steady[0] - start_s, steady[1] - start_s)
         share = whole_percent((steady[1] - steady[0]) / length_s)
-        title = f"{at.capitalize()}, the steady window is {share} of the run's {fmt.number(length_s)} s"
+        title = f"{at.capitalize()}, the {kind} window is {share} of the run's {fmt.number(length_s)} s"
     names = dict.fromkeys(trace.name for panel in panels for trace in panel.traces)
     values = [tuple(map(fmt.number, row)) for row in zip(bounds[:-1], bounds[1:], in_flight, tok_s, strict=True)]
     which = "The run" if len(repeats) == 1 else f"Repeat {i + 1} of {len(repeats)}"
     parts = f"{len(middles)} parts of {fmt.number(length_s / len(middles))} s"
-    note = f"{which} {at} in {parts}. Green: steady window. Shown: {', '.join(names)}."
+    note = f"{which} {at} in {parts}. Green: {kind} window. Shown: {', '.join(names)}."
     if len(panels) == 2:
         note += " No samples of GPUs or of the server were kept."
     wide, narrow = (timeline_chart(panels, title=title, end_s=length_s, steady=steady, width=w) for w in (WIDE, NARROW))

@@ -28,11 +28,12 @@ _COLUMNS = {
     "idle_share": WIDE, "ttft_mean_s": 0, "ttft_sent_mean_s": WIDE, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
     "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
     "output_tokens": WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
-    "usd_per_good_request": WIDE, "usd_per_1m_output_tokens": 0,
+    "usd_per_good_request": 140, "usd_per_1m_output_tokens": 0,
     "reasoning_tokens": WIDE, "reasoning_share": 0, "reasoning_usd": WIDE,
     "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
+_ALIKE, _ALIKE_FROM = ("duration_s", "cost_usd", "ttft_sent_mean_s", "output_tokens"), 160  # at every rate, or nearly
 
 
 class Shown(NamedTuple):
@@ -120,6 +121,9 @@ def final_table(
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
         wide, title = ("repeats", "duration s"), f"{CONFIDENCE} intervals over runs"
         console.print(table(console, heads, cells, title=title, wide=wide))
+    if (closed := tables.closed_loop_table(judged)) is not None:
+        spared = [fmt.head(column) for column in ("request_per_s", "usd_per_request", "usd_per_request_at_capacity")]
+        console.print(table(console, *closed, title=tables.CLOSED_LOOP_TITLE, wide=spared))
     print_warnings(judged, console, judgement.source, judgement.decision, everything=shown.verbose)
 
 
@@ -151,11 +155,13 @@ _SHORT = {"met": "yes", "not met": "no"}  # in a narrow terminal; what is undeci
 
 def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ()) -> Table:
     """asked: the columns that a person named, instead of those that there is room for."""
-    judged, wide = judgement.judged, console.width >= WIDE
+    judged, wide, rates = judgement.judged, console.width >= WIDE, judgement.of_rates
     energy = any(j.energy is not None for j in judged)
 
     def has_room(column: str) -> bool:
         if column in ("ttft_p95_s", "ttft_p99_s") and fmt.best_tail(judged) not in column:
+            return False
+        if rates and column in _ALIKE and console.width < _ALIKE_FROM:
             return False
         more = 20 * (energy and _COLUMNS[column] == _WIDEST)
         return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
@@ -165,7 +171,6 @@ def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ())
     dropped = {"duration_s"} if "reasoning_share" in columns and not wide else set()
     dropped |= {"duration_s", "tpot_mean_s", "cost_usd"} if "attainment" in columns and not wide else set()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
-    rates = judged[0].point.level.rate_per_s is not None
     columns = tuple(dict.fromkeys(("rate_per_s" if rates else "concurrency", *asked))) if asked else columns
     last = "SLO" if wide else "SLO met"
     heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]
@@ -187,7 +192,7 @@ def _print_table(
     if title:
         say(console, title, style="bold")
     heads, cells = tables.level_table(columns, rows)
-    if len(heads) > 1:
+    if len(heads) > 1 and cells:
         console.print(table(console, heads, cells, left=["endpoint"]))
 
 

@@ -45,7 +45,8 @@ def _facts(judgement: Judgement) -> dict[str, str]:
         }  # fmt: skip
     decision = judgement.decision
     level = decision.nearest if decision.kind == "none" else decision.recommended
-    known |= {"verdict": decision.verdict, "concurrency": None if level is None else level.point.level}
+    known |= {"verdict": decision.verdict}
+    known |= {} if level is None else dict.fromkeys(level.point.level.named(), level.point.level)
     return {key: single_line(str(value)) for key, value in known.items() if value not in (None, "")}
 
 
@@ -65,13 +66,12 @@ def as_otlp(runs: Sequence[Judgement]) -> str:
 
 
 def _attributes(**facts: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": key.replace("__", "."),
-            "value": {"intValue": str(v)} if isinstance(v, int) else {"stringValue": str(v)},
-        }
-        for key, v in facts.items()
-    ]
+    def value(v: Any) -> dict[str, Any]:
+        if isinstance(v, float):
+            return {"doubleValue": v}
+        return {"intValue" if isinstance(v, int) else "stringValue": str(v)}
+
+    return [{"key": key.replace("__", "."), "value": value(v)} for key, v in facts.items()]
 
 
 def _resource_metrics(judgement: Judgement) -> dict[str, Any]:
@@ -88,8 +88,7 @@ def _resource_metrics(judgement: Judgement) -> dict[str, Any]:
     times = {"startTimeUnixNano": str(start_ns), "timeUnixNano": str(start_ns + int(1e9 * max(ends_s, default=0.0)))}
 
     def add(name: str, metric: Metric, kind: str, point: dict[str, Any], level: EvaluatedLevel, **more: Any) -> None:
-        users = level.point.level.concurrency
-        attributes = _attributes(**common, **({} if users is None else {"benchsuite__concurrency": int(users)}), **more)
+        attributes = _attributes(**common, **level.point.level.named("benchsuite__"), **more)
         unit = {"unit": _UCUM.get(metric.unit, metric.unit), "description": metric.meaning}
         of_all = {} if kind == "gauge" else {"aggregationTemporality": _CUMULATIVE}
         of_all |= {"isMonotonic": True} if kind == "sum" else {}
@@ -143,8 +142,8 @@ def _histogram(metric: Metric, measured: MeasuredLevel) -> dict[str, Any] | None
 def as_prometheus(runs: Sequence[Judgement]) -> str:
     """Gauges in Prometheus' text format, for node_exporter's textfile collector: `--output DIR/benchsuite.prom`.
 
-    Labels are the model and the concurrency, so that a new run takes the place of the one before. Raises InputError for
-    two runs of one model, whose series would be the same.
+    Labels are the model and the concurrency or rate, so that a new run takes the place of the one before. Raises
+    InputError for two runs of one model, whose series would be the same.
     """
     models = [single_line(one.model) for one in runs]
     if twice := next((name for name in models if models.count(name) > 1), None):
@@ -162,9 +161,10 @@ def as_prometheus(runs: Sequence[Judgement]) -> str:
 
     for model, judgement in zip(models, runs, strict=True):
         for level in judgement.judged:
-            at = {"model": model, "concurrency": f"{level.point.level.number:g}"}
+            (kind,) = level.point.level.named()
+            at = {"model": model, kind: f"{level.point.level.number:g}"}
             for one, value in _values(level):
-                if one.column == "concurrency":
+                if one.column == kind:
                     continue
                 name = one.column.removesuffix("_s") + "_seconds" if one.metric.unit == "s" else one.column
                 add(f"benchsuite_{name}", f"{one.name}: {one.metric.meaning}", value, **at)
@@ -187,7 +187,8 @@ def _library(name: str) -> Any:
 
 
 def log_mlflow(runs: Sequence[Judgement], folder: Path) -> None:
-    """A run of MLflow's experiment `benchsuite` for each, in folder/mlflow.db: figures by concurrency as their step.
+    """A run of MLflow's experiment `benchsuite` for each, in folder/mlflow.db: figures by concurrency as their step, of
+    rates by requests in 1,000 s.
 
     `mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db` shows it. Raises InputError without the library.
     """
@@ -203,8 +204,9 @@ def log_mlflow(runs: Sequence[Judgement], folder: Path) -> None:
         ).info.run_id
         now_ms = _start_ns(one) // 1_000_000
         figures = [
-            entities.Metric(stat.column, value, now_ms, int(level.point.level.number))
+            entities.Metric(stat.column, value, now_ms, at.concurrency or round(1000 * at.number))
             for level in one.judged
+            for at in (level.point.level,)
             for stat, value in _values(level)
         ]
         params = [entities.Param(key, text[:500]) for key, text in facts.items()]
@@ -229,6 +231,6 @@ def log_wandb(runs: Sequence[Judgement], folder: Path) -> None:
         with wandb.init(
             project="benchsuite", name=facts.get("run_id"), config=facts, dir=str(folder), settings=settings
         ) as run:
-            run.define_metric("*", step_metric="concurrency")
+            run.define_metric("*", step_metric="rate_per_s" if one.of_rates else "concurrency")
             for level in one.judged:
                 run.log({stat.column: value for stat, value in _values(level)})

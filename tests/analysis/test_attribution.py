@@ -233,6 +233,30 @@ def test_use_unknown():
     assert set(use.reasons) == {"running", "waiting", "kv_cache_ratio", "prefix_cache", "preemptions"}
 
 
+def test_a_rate():
+    """What was due in its window alone, by what each answer says; counters and gauges are those of the window."""
+    at = {"rate_per_s": 2.0, "window_start_s": 20.0, "window_end_s": 40.0, "concurrency": None, "point_id": "q2-r0"}
+    rows = [
+        row(t, 0.2 if 20 <= t < 40 else 9.0, [0.01] * 10, endpoint=A, server_queue_s=0.05, **at)
+        for t in (10.0 + 0.5 * i for i in range(100))
+    ]
+    table = pa.Table.from_pylist([one._asdict() for one in rows])
+    entries = [{"point_id": "q2-r0", "status": "complete", "rate_per_s": 2.0, "started_s": 9.0, "ended_s": 70.0}]
+    counted = {"preemptions": 0.0, "prefix_cache_hits": 0.0, "prefix_cache_queries": 0.0, "running": 1.0}
+    told = [sample(float(t), **(counted | {"preemptions": float(t), "prefix_cache_hits": 10.0 * (t < 20 or t > 40),
+                                           "prefix_cache_queries": 2.0 * t, "ttft_sum_s": 1.0, "ttft_count": float(t)}))
+            for t in range(5, 75)]  # fmt: skip
+    windows = windows_of(RunManifest(points=entries), table)
+    assert [(one.started_s, one.ended_s, one.busy_s) for one in windows] == [(20.0, 40.0, (20.0, 40.0))]
+    (one,) = attribute(table, windows, series(*told))
+    assert (one.n, one.ttft_s, one.queue_s) == (40, pytest.approx(0.2), pytest.approx(0.05))
+    assert one.sources["queue"] == "each answer"
+    assert (one.server_ttft_s, one.network_s) == (None, None)
+    assert "before and behind" in one.reasons["server_ttft"]
+    (use,) = server_use(series(*told), windows)
+    assert (use.preemptions, use.prefix_cache_hit_ratio) == (20.0, 0.0)
+
+
 def test_windows():
     """Points that ran to their end, each once, the latest; busy from first send to last close."""
     entries = [

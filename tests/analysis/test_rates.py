@@ -10,17 +10,22 @@ import pytest
 from factory import rate_folder, rate_rows, request_frame, request_row, run_folder
 
 from benchsuite.analysis.client_accuracy import lateness
+from benchsuite.analysis.gpu import gpu_facts, point_energy
 from benchsuite.analysis.open_loop import arrived_tokens, idle_s
 from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
+from benchsuite.analysis.time_series import level_windows
 from benchsuite.analysis.warnings import ClientEffects, judge_client
 from benchsuite.economics.cost import point_cost
-from benchsuite.errors import InputError
+from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
+from benchsuite.errors import InputError, PointsError
 from benchsuite.level import Level
-from benchsuite.report.compare_models import render_comparison
+from benchsuite.report.compare_models import comparison, place_models, render_comparison
 from benchsuite.report.comparison import parse_regressions
+from benchsuite.report.export import as_csv
 from benchsuite.report.gate import gate, markdown
 from benchsuite.report.judge import judge_run
+from benchsuite.report.matrix import headline
 from benchsuite.report.page import render
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
@@ -143,6 +148,93 @@ def test_money_of_a_rate():
     assert "dropped" in {one.code for one in measured.point.warnings}
 
 
+def test_what_leaves_in_the_window_is_the_throughput():
+    """14 requests/s at a server that does 10: 10/s, 110 output and 100 input tokens/s leave it in the window, and cost
+    and energy are of those, though all 14/s end well in the tail. A limit that all keep is kept by those that left."""
+    due_s = np.arange(-20 * 14, 120 * 14) / 14
+    ended_s = -20 + 0.1 * (np.arange(len(due_s)) + 1)
+    at = dict(AT, rate_per_s=14.0, window_start_s=0.0, window_end_s=100.0)
+    rows = [
+        request_row(t, end - 0.05 - t, [0.005] * 10, scheduled_s=t, input_tokens=10, **at)
+        for t, end in zip(due_s.tolist(), ended_s.tolist(), strict=True)
+    ]
+    (measured,) = measure_levels(request_frame(*rows), parse_slo("none; goodput: tpot<50ms"))
+    point = measured.point
+    assert (point.n_ok, point.saturated, point.ratios["attainment"]) == (1400, True, 1.0)
+    assert point.ratios["offered_per_s"] == pytest.approx(14.0)
+    for name, per_s in (("request_per_s", 10.0), ("goodput_per_s", 10.0), ("output_tok_s", 110.0),
+                        ("total_tok_s", 210.0)):  # fmt: skip
+        assert point.ratios[name] == pytest.approx(per_s, rel=2e-3), name
+    cost = point_cost(point, 3.6)
+    assert cost.usd_per_request == pytest.approx(1e-4, rel=2e-3)
+    assert cost.usd_per_good_request == pytest.approx(1e-4, rel=2e-3)
+    assert cost.usd_per_1m_total_tokens == pytest.approx(1e6 * 1e-3 / 210, rel=2e-3)
+    energy = point_energy(None, level_windows(measured), point, gpu_facts({}, 0.42, 1))
+    assert energy.j_per_request == pytest.approx(42.0, rel=2e-3)
+    assert (energy.j_per_output_token, energy.j_per_token) == pytest.approx((42 / 11, 2.0), rel=2e-3)
+
+
+def closed_folder(path, *, model="m", service_s=0.1, **more):
+    """A closed loop at the server of `rate_folder`: one request at a time, so that X is 10 a second at any level."""
+    latency = dict.fromkeys((1, 2, 4), (0.1 * service_s, 0.09 * service_s))
+    return run_folder(path, levels=(1, 2, 4), latency=latency, slots=1, requests=64, model=model, **more)
+
+
+def test_rates_beside_a_closed_loop(tmp_path):
+    """M/M/1 with 10 a second, of which the closed loop knows that alone: in flight, E2E and idle share as predicted; no
+    steady state at 14; the price at capacity is of 10 a second, under the SLO of the rates."""
+    path = rate_folder(
+        tmp_path / "run", rates=(2.0, 5.0, 14.0), repeats=4, window_s=200.0, slo="ttft_mean<5s", usd_per_hour=3.6
+    )
+    closed = closed_folder(tmp_path / "closed", slo="ttft_mean<1us", usd_per_hour=9.9, repeats=2)
+    judged = judge_run(read_run(path), capacity=read_run(closed))
+    for one in judged.judged[:2]:
+        rho, said = one.point.level.number / 10, one.closed_loop
+        assert (said.in_flight, said.e2e_s, said.idle_share) == pytest.approx(
+            (rho / (1 - rho), 0.1 / (1 - rho), 1 - rho)
+        )
+        assert one.point.ratios["in_flight"] == pytest.approx(said.in_flight, rel=0.2)
+        assert one.point.distributions["e2e_s"].mean == pytest.approx(said.e2e_s, rel=0.15)
+        assert one.point.ratios["idle_share"] == pytest.approx(said.idle_share, rel=0.1)
+        assert said.usd_per_request == pytest.approx(3.6 / 3600 / 10, rel=1e-6)
+        assert one.cost.usd_per_request == pytest.approx(3.6 / 3600 / one.point.request_per_s)
+    beyond = judged.judged[2]
+    assert (beyond.closed_loop.in_flight, beyond.point.request_per_s) == (None, pytest.approx(10, rel=0.05))
+    assert judged.capacity.best.point.level == Level(1)
+    assert len(as_csv([judged]).splitlines()) == 4
+    page = render(judged, ["capacity"])
+    assert page.count("<figure") == 3  # the decision's, in flight, E2E
+    # the run itself is judged as without
+    alone = judge_run(read_run(path))
+    assert [replace(j, closed_loop=None) for j in judged.judged] == list(alone.judged)
+
+
+def test_a_closed_loop_of_something_else_is_refused(tmp_path):
+    """Another model, server or request set; and a run of rates where a closed loop is needed, or the reverse."""
+    rates = read_run(rate_folder(tmp_path / "run", rates=(2.0,)))
+    set_of_others = {"workload": {"name": "w", "requests": 64, "content_hash": "other"}}
+    newer = {"server_probe": {"profile": "vllm", "reports_usage": True, "server": {"version": "0.1"}}}
+    for i, (model, facts, word) in enumerate(
+        (("n", {}, "model"), ("m", set_of_others, "workload content"), ("m", newer, "server version"))
+    ):
+        other = read_run(closed_folder(tmp_path / f"closed{i}", model=model, manifest=facts))
+        with pytest.raises(InputError) as refused:
+            judge_run(rates, capacity=other)
+        assert f"{word}:" in str(refused.value)
+        assert "--allow" not in str(refused.value.hint)
+    for run, capacity in ((rates, rates), (other, rates)):
+        with pytest.raises(PointsError, match="loop"):
+            judge_run(run, capacity=capacity)
+
+
+def test_no_level_of_the_closed_loop_meets_the_slo(tmp_path):
+    """Then there is no price at capacity, and the prediction stands."""
+    rates = read_run(rate_folder(tmp_path / "run", rates=(2.0,), slo="ttft_mean<1ms"))
+    judged = judge_run(rates, capacity=read_run(closed_folder(tmp_path / "closed")))
+    said = judged.judged[0].closed_loop
+    assert (said.level, said.usd_per_1m_output_tokens, said.in_flight) == (None, None, pytest.approx(0.25))
+
+
 def test_a_run_of_rates_is_judged(tmp_path):
     """M/M/1 with 10 a second: the highest rate within the SLO is chosen, a saturated one meets none, whatever it says,
     and nothing that speaks of users is found."""
@@ -164,6 +256,23 @@ def test_a_run_of_rates_is_judged(tmp_path):
     assert codes == {"saturated"}
     assert "saturated" in judged.judged[2].misses[0]
     assert judged.slo.limits[0].metric == "ttft_s"
+
+
+def test_the_server_with_the_higher_rate_is_the_cheaper_one(tmp_path):
+    """A window costs the same at 2 and at 6 requests/s: settings and models are ranked by what a request costs, and a
+    frontier of what a run of the set costs is refused."""
+    paths = [
+        rate_folder(tmp_path / name, rates=(rate,), repeats=2, slo="ttft_mean<60s")
+        for name, rate in (("slow", 2.0), ("fast", 6.0))
+    ]
+    slow, fast = (replace(judge_run(read_run(path)), name=path.name) for path in paths)
+    settings = decide_settings([JudgedSetting("slow", 1, slow), JudgedSetting("fast", 1, fast)])
+    assert (settings.winner.name, settings.by) == ("fast", "cost of a request")
+    assert settings.p_winner > 0.95
+    assert "(+200 % a request)" in headline(settings)
+    assert comparison([slow, fast], []).tiles[0].value == "fast"
+    with pytest.raises(PointsError, match="frontier"):
+        place_models([slow], "model,score\nm,50\n", "scores.csv")
 
 
 def test_limits_on_users_say_why_they_are_not_known(tmp_path):

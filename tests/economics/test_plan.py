@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import factorial
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import TABLE4
 
-from benchsuite.economics.capacity import Demand, SpeedCurve, in_flight, of_hours, of_mean, parse_hours, replicas_for
+from benchsuite.economics.capacity import (
+    Demand,
+    SpeedCurve,
+    closed_loop,
+    in_flight,
+    of_hours,
+    of_mean,
+    parse_hours,
+    replicas_for,
+)
 from benchsuite.economics.decision import JudgedLevels, decide, judge_points
 from benchsuite.economics.plan import Api, Own, answer, plan
 from benchsuite.economics.plan_file import Extras, Fleet, MachineTerms, PlanFile, parse_plan_file, parse_plan_tree
@@ -54,6 +64,32 @@ def test_the_chain_at_four_fifths():
     assert in_flight(SpeedCurve((1.0,), (1.0,)), 0.8).mean == pytest.approx(4.0, abs=1e-6)
     eight = SpeedCurve(tuple(float(n) for n in range(1, 9)), tuple(float(n) for n in range(1, 9)))
     assert 1 - in_flight(eight, 6.4).kept(8.0) == pytest.approx(0.4576, abs=5e-5)
+
+
+def test_what_a_closed_loop_says_of_a_rate():
+    """M/M/1 processor sharing at 0.8: 4.0 in flight for 5.0 s, idle for a fifth of the time; at 1 no steady state."""
+    one = closed_loop(SpeedCurve((1.0,), (1.0,)), 0.8, None)
+    assert (one.in_flight, one.e2e_s, one.idle_share) == pytest.approx((4.0, 5.0, 0.2), abs=1e-6)
+    assert (one.level, one.usd_per_request) == (None, None)
+    for rate in (1.0, 1.5):
+        full = closed_loop(SpeedCurve((1.0,), (1.0,)), rate, None)
+        assert (full.in_flight, full.e2e_s, full.idle_share, full.max_request_per_s) == (None, None, None, 1.0)
+    # Erlang: M/M/8 at 6.4 has 6.4 + .4576 x .8 / .2 in it; p0 by its sum
+    eight = closed_loop(SpeedCurve(tuple(range(1, 9)), tuple(range(1, 9))), 6.4, None)
+    assert eight.in_flight == pytest.approx(6.4 + 0.4576 * 4, abs=1e-3)
+    terms = sum(6.4**k / factorial(k) for k in range(8)) + 6.4**8 / factorial(8) / 0.2
+    assert eight.idle_share == pytest.approx(1 / terms)
+
+
+def test_the_paper_beside_a_rate():
+    """WiNGPT-2.7 at 1.58 $/h: its optimum is 16; half as fast as it goes, a request costs about 2.4 times as much."""
+    machine = own("WiNGPT-2.7", 1.58)
+    curve = SpeedCurve.of(j.point for j in machine.levels)
+    found = closed_loop(curve, 5.0, machine.level)
+    assert (found.in_flight, found.level.users) == (pytest.approx(29.3, rel=0.03), 16)
+    assert found.usd_per_1m_output_tokens == machine.level.cost.usd_per_1m_output_tokens
+    assert found.usd_per_request == pytest.approx(1.58 / 3600 / machine.level.point.request_per_s)
+    assert closed_loop(curve, found.max_request_per_s, machine.level).in_flight is None
 
 
 @pytest.mark.parametrize(

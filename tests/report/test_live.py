@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import run_folder
+from factory import rate_folder, run_folder
 from rich.console import Console
 
 from benchsuite.manifest import RunManifest
@@ -95,6 +95,18 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, snapshot):
     lines = printed(made).splitlines()
     assert lines[2:] == snapshot
     assert "\x1b" not in printed(made)
+
+
+def test_the_row_of_a_rate_has_no_users(tmp_path: Path):
+    """Instead of a speed per user, which a rate has not, it shows the requests in flight."""
+    made, rate = console(160), Level(4.0, "rate")
+    table = read_run(rate_folder(tmp_path / "run", rates=(4.0,))).table
+    with SweepView(console=made) as view:
+        view.point_done(PlannedPoint(0, 1, "q4-r0", rate, 0, "measuring", 240), lambda left_out: [table], 60.0)
+    head, row = (line.split() for line in printed(made).splitlines()[-2:])
+    assert "user" not in " ".join(head)
+    assert "in flight" in " ".join(head)
+    assert "\u2013" not in row
 
 
 def test_plain_lines_of_the_phases_without_requests(snapshot):

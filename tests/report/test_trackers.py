@@ -51,6 +51,17 @@ def test_prometheus_has_every_figure(judged: Judgement) -> None:
     assert set(met.values()) <= {0.0, 0.5, 1.0}
 
 
+def test_rates_are_told_apart(stored: Path) -> None:
+    """Their label is the rate, not a concurrency, in both formats."""
+    (rates,) = decide(stored / "rates")
+    text = as_prometheus([rates])
+    assert 'rate_per_s="2"' in text
+    assert "concurrency" not in text
+    points = otlp(rates)[1]["benchsuite.output_tok_s"]["gauge"]["dataPoints"]
+    found = [{one["key"]: one["value"] for one in point["attributes"]}["benchsuite.rate_per_s"] for point in points]
+    assert found == [{"doubleValue": level.point.level.number} for level in rates.judged]
+
+
 def test_prometheus_file_is_replaced_whole(stored: Path, tmp_path: Path, cli: Any) -> None:
     """The textfile collector finds one file with the name that was given, and series that a second run replaces."""
     file = tmp_path / "benchsuite.prom"
