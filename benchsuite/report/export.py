@@ -258,7 +258,7 @@ _OF_VLLM = [
 
 def _header(manifest: RunManifest, point_id: str, level: Level, n_requests: int) -> dict[str, Any]:
     endpoint = (manifest.spec.get("server") or {}).get("endpoint")
-    backend = "openai" if endpoint == "completions" else "openai-chat"
+    backend, arrivals = "openai" if endpoint == "completions" else "openai-chat", manifest.spec.get("arrivals") or {}
     return {
         "date": re.sub("[-:]", "", (manifest.created or "")[:19]).replace("T", "-"),
         "endpoint_type": backend,
@@ -271,7 +271,7 @@ def _header(manifest: RunManifest, point_id: str, level: Level, n_requests: int)
         "benchsuite_run_id": manifest.run_id,
         "benchsuite_point_id": point_id,
         "request_rate": "inf" if level.rate_per_s is None else level.rate_per_s,
-        "burstiness": 1.0,
+        "burstiness": None if arrivals.get("arrival") == "constant" else arrivals.get("burstiness", 1.0),
         "max_concurrency": level.concurrency,
     }
 

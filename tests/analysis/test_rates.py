@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from factory import rate_folder, rate_rows, request_frame, request_row, run_folder
 
+import benchsuite
 from benchsuite.analysis.client_accuracy import lateness
 from benchsuite.analysis.gpu import gpu_facts, point_energy
 from benchsuite.analysis.open_loop import arrived_tokens, idle_s
@@ -22,7 +23,6 @@ from benchsuite.errors import InputError, PointsError
 from benchsuite.level import Level
 from benchsuite.report.compare_models import comparison, place_models, render_comparison
 from benchsuite.report.comparison import parse_regressions
-from benchsuite.report.export import as_csv
 from benchsuite.report.gate import gate, markdown
 from benchsuite.report.judge import judge_run
 from benchsuite.report.matrix import headline
@@ -201,7 +201,9 @@ def test_rates_beside_a_closed_loop(tmp_path):
     beyond = judged.judged[2]
     assert (beyond.closed_loop.in_flight, beyond.point.request_per_s) == (None, pytest.approx(10, rel=0.05))
     assert judged.capacity.best.point.level == Level(1)
-    assert len(as_csv([judged]).splitlines()) == 4
+    frame = benchsuite.summarise(path, capacity=closed)
+    assert frame["in_flight_predicted"].tolist()[:2] == [j.closed_loop.in_flight for j in judged.judged[:2]]
+    assert frame["usd_per_1m_at_capacity"].tolist() == [j.closed_loop.usd_per_1m_output_tokens for j in judged.judged]
     page = render(judged, ["capacity"])
     assert page.count("<figure") == 3  # the decision's, in flight, E2E
     # the run itself is judged as without
