@@ -37,6 +37,10 @@ _CLAUSES = {
     "fixed_length": (", or use --fixed-length", ""),
     "repeats": ("a single run cannot tell: repeat this level, or decide", "decide"),
     "metrics": ("make its metrics readable (--metrics-url), or disable", "disable"),  # that the server does not have
+    "rate_limit": (  # a closed loop's own, --max-request-rate
+        "raise the connection limit of the server or its proxy, or use more requests than virtual users",
+        "the limit on the request rate keeps users waiting: raise --max-request-rate, or lower the level",
+    ),
     "local": (
         "switch buffering off in the server or the proxy before it",
         "give server and client CPU cores of their own",
@@ -89,8 +93,7 @@ WARNINGS: dict[str, WarningType] = {
         "read the column `error` of requests.parquet, remove the cause, " + _REPEAT),
     "concurrency_not_reached": WarningType(
         "error", "the most requests in flight are not the level's concurrency (HTTP clients that pool stop at 100)",
-        "at most {max_in_flight} requests were in flight, not {level}",
-        "raise the connection limit of the server or its proxy, or use more requests than virtual users"),
+        "at most {max_in_flight} requests were in flight, not {level}", _CLAUSES["rate_limit"][0]),
     "saturated": WarningType(
         "error", "requests of a rate came faster than they ended, in more than half of its repeats",
         "requests came faster than they ended: of {offered:.4g} requests/s that were due {unserved:.0%} were left at "
@@ -133,7 +136,7 @@ WARNINGS: dict[str, WarningType] = {
         "{responses} of {ok} responses are empty",
         "they count against the level as errors do (empty_rate): read the prompts and the server's log"),
     "empty_under_load": WarningType(
-        "error", "a level with empty responses above one without",
+        "error", "a level with empty responses above levels without, more than by chance",
         "{share:.1%} of the responses are empty, and of the same prompts none was at {below.at}",
         "the server is the cause, not the prompts: check its log, its queue and its limits at this load"),
     "tokens_without_chunks": WarningType(
@@ -181,7 +184,7 @@ WARNINGS: dict[str, WarningType] = {
         "error", "a response reports more output tokens than the max_tokens of its request",
         "{responses} of {ok} responses report more output tokens than max_tokens allows", _NOT_CORRECT),
     "truncated_by_max_tokens": WarningType(
-        "warning", "more than 5 % of the responses ended at max_tokens, where no fixed length was requested",
+        "warning", "more than 5 % of the responses ended at max_tokens, and not each at the one that was asked for",
         "{responses} of {ok} responses were cut at max_tokens, so duration and cost depend on that limit",
         "raise --max-output-tokens" + _CLAUSES["fixed_length"][0]),
     "merged_reads": WarningType(
@@ -294,7 +297,7 @@ WARNINGS: dict[str, WarningType] = {
         "more memory for the cache (vLLM: --gpu-memory-utilization), or lower concurrency"),
     # several endpoints
     "imbalance": WarningType(
-        "warning", "one of several replicas got more than 1.2 times the mean of requests",
+        "warning", "one of several replicas got more than 1.2 times the mean of requests, and more than by chance",
         "{most_at} got {most:,} requests and {least_at} {least:,}: {imbalance:.2f} times the mean",
         "the endpoint with fewer is slower: compare GPUs, settings and other load of both"),
     "uneven_users": WarningType(
@@ -322,9 +325,9 @@ WARNINGS: dict[str, WarningType] = {
         "the API reports no usage for some responses, so no cost is known", "see its invoice"),
     # GPUs
     "gpu_power_capped": WarningType(
-        "warning", "clocks were throttled by the power limit (NVML: sw_power_cap)",
-        "GPU clocks throttled ({reason}) for {seconds:,.1f} s",
-        "raise the power limit (nvidia-smi -pl), or quote it with the result; then measure again"),
+        "info", "the power limit held the clocks (NVML: sw_power_cap), as it does with most GPUs under load",
+        "the GPU ran at its power limit ({reason}) for {seconds:,.1f} s: its speed is that of this limit",
+        "quote the power limit with the result; raise it (nvidia-smi -pl) if it is below the GPU's default"),
     "gpu_thermal_throttling": WarningType(
         "warning", "clocks were throttled by temperature (NVML: sw_thermal, hw_thermal, hw_slowdown)",
         "GPU clocks throttled ({reason}) for {seconds:,.1f} s", _THERMAL),
@@ -340,7 +343,7 @@ WARNINGS: dict[str, WarningType] = {
         "GPU utilisation {util:.0%}, below the alert threshold of {alert:.0%} (target: above {target:.0%})",
         "higher concurrency, a smaller GPU or one GPU less; if it stays low, the server's CPU or the client limits it"),
     "gpu_memory": WarningType(
-        "warning", "90 % or more of the GPU memory in use",
+        "info", "90 % or more of the GPU memory in use",
         "GPU memory {used:.0%} in use (target: below {target:.0%})",
         "a shorter context, fewer slots, a quantized model, or a GPU with more memory"),
     "gpu_memory_reserved": WarningType(
@@ -414,22 +417,25 @@ WARNINGS: dict[str, WarningType] = {
         "repeat this level before trusting it, or an optimum next to it: the run was disturbed"),
     "throughput_drop": WarningType(
         "warning",
-        "fewer output tokens/s than at the next lower level, by more than 1 % (10 % where a level has one run)",
+        "fewer output tokens/s than at the next lower level, by more than 1 % where the intervals over several runs do "
+        "not meet, else by more than 10 %",
         "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at {below.at}",
         "repeat the level; if nothing changes, the server is past its peak"),
     "duration_rises": WarningType(
         "warning",
-        "a longer run of the same requests than at the next lower level, by more than 1 % (10 % where a level has one "
-        "run), and no `throughput_drop`",
+        "a longer run of the same requests than at the next lower level, by as much as `throughput_drop` asks for, and "
+        "none",
         "a run takes {duration_s:,.2f} s, longer than the {below_s:,.2f} s at {below.at}",
         "repeat the level; " + _BY_TOKEN),
     "usl_residual": WarningType(
-        "warning", "output tokens/s more than 15 % off the universal scalability law through all levels",
+        "warning",
+        "output tokens/s more than 15 % off the universal scalability law through all levels, one of which is "
+        "more than 10 % below the line between its neighbours",
         "{tok_s:,.0f} output tok/s where the scalability law through all levels has {fitted_tok_s:,.0f} "
         "({residual:+.0%})",
         "one of the levels does not fit the others: repeat the disturbed ones, then check again"),
     "output_length": WarningType(
-        "warning", "output tokens per response more than 5 % off the median of the levels",
+        "warning", "output tokens per response more than 5 % off the median of the levels of a closed loop",
         "{tokens:,.1f} output tokens per response, {deviation:+.1%} from the median of the levels ({median:,.1f})",
         _BY_TOKEN),
     "fragile_optimum": WarningType(
@@ -470,7 +476,7 @@ _EFFECTS = {
     "context_too_short dropped errors empty empty_under_load",
     "TTFT includes the wait": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
     "TTFT may be too low": "prefix_hits_unexpected prefix_hits_unknown",
-    "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full gpu_power_capped "
+    "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full "
     "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
     "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
     "client_degraded body_compressed",
@@ -490,7 +496,7 @@ _EFFECTS = {
     "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
     "no figure changes": "api_key_readable usage_without_reasoning events_not_separated not_json_after_end "
     "last_chunk_missing length_and_chunked loose_http content_type_of_another fallback_used gpu_util_low gpu_memory "
-    "gpu_memory_reserved",
+    "gpu_memory_reserved gpu_power_capped",
 }
 EFFECTS = {code: effect for effect, codes in _EFFECTS.items() for code in codes.split()}
 

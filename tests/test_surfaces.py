@@ -255,7 +255,7 @@ def test_data(
     pytestconfig: pytest.Config,
     request: pytest.FixtureRequest,
 ) -> None:
-    """JSON: every key and word, and every figure as it was, to 1e-9; a run without figures has none to lose."""
+    """JSON: every key, word and figure as it was, to 1e-9 (fitted: 1e-4); a run without figures has none to lose."""
     _make_what_it_reads(DATA[name], request)
     data = cli(DATA[name]).data
     if name in SHOWN:
@@ -269,7 +269,12 @@ def test_data(
             return  # what did not change keeps its last digit
         FIGURES.write_text(json.dumps(kept | {name: found}, indent=0) + "\n", "utf-8")
     else:
-        assert found == pytest.approx(kept[name], rel=1e-9, abs=1e-12)
+        fitted = {path for path in kept[name] if _FITTED.search(path)}
+        for paths, rel in ((fitted, 1e-4), (kept[name].keys() - fitted, 1e-9)):
+            assert {path: found.get(path) for path in paths} == pytest.approx(
+                {path: kept[name][path] for path in paths}, rel=rel, abs=rel * 1e-3
+            )
+        assert found.keys() == kept[name].keys()
 
 
 def test_no_figures_are_of_nothing() -> None:
@@ -286,6 +291,9 @@ def _figures(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:
             yield from _figures(value, f"{path}[{i}]")
     elif isinstance(tree, int | float) and not isinstance(tree, bool):
         yield path, tree
+
+
+_FITTED = re.compile("usl|fitted|residual")  # where an optimiser stops is the processor's, too
 
 
 def _lost(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ balancer behind one base URL did is not in the rows: only the servers' own metri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from benchsuite.level import Level
 from benchsuite.warning_table import Finding, warn
 
 UNEVEN, SLOW = 1.2, 1.5  # most requests over their mean; an endpoint's TTFT over the others'
+CHANCE = 2.0  # standard deviations of requests that went anywhere
 SLOW_S = 0.01  # and so much longer: of a few milliseconds, half as much again is nobody's concern
 
 
@@ -127,20 +129,23 @@ def _parts(table: pa.Table, names: Any, roles: Mapping[str | None, str], level: 
 
 
 def _warnings(level: Level, own: Sequence[EndpointPart], imbalance: float | None) -> Iterator[Finding]:
+    users, n = level.concurrency or 0, len(own)
+    of_users = -(-users // n) / (users // n) if n and users >= n else 1.0  # most users of an endpoint over the least
     if imbalance is not None and imbalance > UNEVEN:
         most, least = max(own, key=lambda part: part.requests), min(own, key=lambda part: part.requests)
-        users = level.concurrency or 0
-        uneven_users = users % len(own) != 0 and -(-users // len(own)) * len(own) / users > UNEVEN
-        yield warn(
-            "uneven_users" if uneven_users else "imbalance", level, imbalance=imbalance, endpoints=len(own),
-            most_at=most.endpoint, most=most.requests, least_at=least.endpoint, least=least.requests,
-        )  # fmt: skip
+        uneven_users = users % n != 0 and -(-users // n) * n / users > UNEVEN
+        mean = most.requests / imbalance
+        if uneven_users or most.requests - mean > CHANCE * math.sqrt(mean):  # by chance a few more go to one
+            yield warn(
+                "uneven_users" if uneven_users else "imbalance", level, imbalance=imbalance, endpoints=n,
+                most_at=most.endpoint, most=most.requests, least_at=least.endpoint, least=least.requests,
+            )  # fmt: skip
     for part in own:
         others = [other for other in own if other is not part and other.ttft_s is not None]
         n = sum(other.n_ttft for other in others)
         if part.ttft_s is None or not n:
             continue
         theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
-        if part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
+        if part.ttft_s > SLOW * of_users * theirs_s and part.ttft_s - theirs_s > SLOW_S:
             values = {"ttft_ms": part.ttft_s * 1e3, "others_ms": theirs_s * 1e3, "endpoint": part.endpoint}
             yield warn("slow_endpoint", level, **values)

@@ -20,7 +20,7 @@ from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS
-from benchsuite.results import GpuUse, PointSummary
+from benchsuite.results import Estimate, GpuUse, PointSummary
 from benchsuite.servers import SERVERS
 from benchsuite.warning_table import WARNINGS, Finding, warn
 
@@ -63,6 +63,8 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         )
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
     differs = (rows.output_tokens < rows.asked_output_tokens) | (rows.output_tokens > rows.asked_output_tokens)
+    # all cut at the length that was asked for are as long at every level, as with a fixed length
+    cut, as_asked = rows.ended_by_length, rows.output_tokens == rows.asked_output_tokens
     # which of the successful responses are concerned, and up to which share that is no warning
     shares = {
         "empty": (rows.empty, 0.0),
@@ -70,7 +72,7 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         "length_not_kept": (differs, MAX_WRONG_LENGTH_SHARE if fixed_length else 1.0),
         # a server may leave reasoning out of its cap
         "usage_over_cap": (rows.output_tokens - np.nan_to_num(rows.reasoning_tokens) > rows.asked_output_tokens, 0.0),
-        "truncated_by_max_tokens": (rows.ended_by_length, 1.0 if fixed_length else MAX_LENGTH_SHARE),
+        "truncated_by_max_tokens": (cut, 1.0 if fixed_length or (cut & as_asked)[rows.ok].all() else MAX_LENGTH_SHARE),
         "input_tokens_unknown": (np.isnan(rows.input_tokens), 0.0),
         "output_tokens_unknown": (np.isnan(rows.output_tokens), 0.0),
         "tokens_estimated": (~rows.from_usage & ~rows.from_tokenizer, MAX_ESTIMATED_SHARE),
@@ -267,7 +269,7 @@ def check_tokenizer(point: PointSummary, compared: Sequence[Mapping[str, Any]]) 
 
 
 MAX_UNEXPECTED_HITS = 0.05
-_TEMPLATE_TOKENS = 32  # of a chat template and a salt, which all prompts share and the set does not show
+_TEMPLATE_TOKENS = 96  # of a chat template (gpt-oss: 68) and a salt, which all prompts share and the set does not show
 
 
 def check_prefix_hits(
@@ -324,9 +326,10 @@ def check_telemetry(gpu: GpuUse | None, server: ServerUse | None, at: Level, pro
 
 
 MAX_ELASTICITY = 1.1
-MAX_USL_RESIDUAL = 0.15
+MAX_USL_RESIDUAL, MAX_DENT = 0.15, 0.10
 MAX_LENGTH_DEVIATION = 0.05
-NOISE = 0.01  # a smaller step the wrong way is nothing; of levels with one run ONE_RUN_CV
+NOISE = 0.01  # a smaller step the wrong way is nothing; where that is not known, ONE_RUN_CV
+CHANCE = 0.01
 
 
 def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
@@ -336,33 +339,34 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     Levels without a time or without tokens are left out of the checks that need them. One level alone finds nothing.
     """
     ordered = sorted(points, key=lambda p: p.level)
-    rates = {p.level: p.output_tok_s for p in ordered if p.output_tok_s is not None and p.output_tok_s > 0}
-    users = {level: rate for level, rate in rates.items() if level.concurrency is not None}
+    rates = {p.level: _figure(p, "output_tok_s", p.output_tok_s) for p in ordered if p.output_tok_s}
+    users = {p.level: p for p in ordered if p.level in rates and p.level.concurrency is not None}
     found = [*_superlinear(users)]
-    # of a table nothing is known but its figures
-    single = any(p.intervals and p.repeat_count == 1 for p in ordered)
-    noise = ONE_RUN_CV if single else NOISE
-    for (below, below_tok_s), (above, tok_s) in itertools.pairwise(rates.items()):
-        if tok_s < below_tok_s * (1 - noise):
-            found.append(warn("throughput_drop", above, tok_s=tok_s, below_tok_s=below_tok_s, below=below))
-    answered = [p.level for p in ordered if p.n_ok and p.ratios["empty_rate"] == 0]
-    found += [
-        warn("empty_under_load", p.level, share=share, below=answered[0])
-        for p in ordered
-        if (share := p.ratios["empty_rate"]) and answered and answered[0] < p.level
-    ]
-    durations = [(p, p.duration_s) for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
-    for (lower, below_s), (upper, duration_s) in itertools.pairwise(durations):
-        dropped = any(one.code == "throughput_drop" and one.level == upper.level for one in found)
-        if _requests(lower) == _requests(upper) and duration_s > below_s * (1 + noise) and not dropped:
-            below = lower.level
-            found.append(warn("duration_rises", upper.level, duration_s=duration_s, below_s=below_s, below=below))
-    usl = fit_usl([level.number for level in users], list(users.values()))
-    for (level, tok_s), residual in zip(users.items(), usl.residuals if usl else (), strict=False):
+    for (below, lower), (above, upper) in itertools.pairwise(rates.items()):
+        if _above(lower, upper):
+            found.append(warn("throughput_drop", above, tok_s=upper.value, below_tok_s=lower.value, below=below))
+    answered = [p for p in ordered if p.n_ok and p.ratios["empty_rate"] == 0]
+    for p in ordered:
+        share, below_n = p.ratios["empty_rate"], sum(one.n_ok for one in answered if one.level < p.level)
+        # the chance that all of them are of this level
+        if share and below_n and (p.n_ok / (p.n_ok + below_n)) ** (share * p.n_ok) < CHANCE:
+            found.append(warn("empty_under_load", p.level, share=share, below=answered[0].level))
+    durations = [p for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
+    for lower_p, upper_p in itertools.pairwise(durations):
+        took, took_below = (_figure(p, "duration_s", p.duration_s) for p in (upper_p, lower_p))
+        dropped = any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
+        if _requests(lower_p) == _requests(upper_p) and _above(took, took_below) and not dropped:
+            values = {"duration_s": took.value, "below_s": took_below.value, "below": lower_p.level}
+            found.append(warn("duration_rises", upper_p.level, **values))
+    n, tok_s = [level.number for level in users], [p.output_tok_s or 0.0 for p in users.values()]
+    usl = fit_usl(n, tok_s) if _dented(n, tok_s) else None
+    for level, measured, residual in zip(users, tok_s, usl.residuals if usl else (), strict=False):
         if abs(residual) > MAX_USL_RESIDUAL:
-            fitted = tok_s * (1 + residual)
-            found.append(warn("usl_residual", level, tok_s=tok_s, fitted_tok_s=fitted, residual=residual))
-    lengths = {p.level: p.output_tokens / p.n_ok for p in ordered if p.output_tokens and p.n_ok}
+            fitted = measured * (1 + residual)
+            found.append(warn("usl_residual", level, tok_s=measured, fitted_tok_s=fitted, residual=residual))
+    # a rate has no run of the set
+    of_set = [p for p in ordered if p.level.concurrency is not None and p.output_tokens and p.n_ok]
+    lengths = {p.level: (p.output_tokens or 0) / p.n_ok for p in of_set}
     median = statistics.median(lengths.values()) if len(lengths) >= 3 else 0.0
     for level, tokens in lengths.items():
         if median and abs(tokens / median - 1) > MAX_LENGTH_DEVIATION:
@@ -370,22 +374,56 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.level or Level(0))
 
 
-def _superlinear(rates: Mapping[Level, float]) -> Iterator[Finding]:
+def _superlinear(points: Mapping[Level, PointSummary]) -> Iterator[Finding]:
     """In a closed loop a user never gets faster by company: where one seems to, the levels below were disturbed."""
-    per_user = {level: tok_s / level.number for level, tok_s in rates.items()}
+    tok_s = [p.output_tok_s or 0.0 for p in points.values()]
+    per_user = {level: rate / level.number for level, rate in zip(points, tok_s, strict=True)}
     disturbed: dict[Level, Finding] = {}
-    steps = elasticities([level.number for level in rates], list(rates.values()))
-    for (below, above), elasticity in zip(itertools.pairwise(rates), steps, strict=True):
+
+    def faster(above: Level, level: Level) -> bool:
+        # users that were not there, at the end of few requests, made the other no slower
+        busy = (_busy_user(points[one]) for one in (above, level))
+        return per_user[above] > per_user[level] and _above(*busy)
+
+    steps = elasticities([level.number for level in points], tok_s)
+    for (below, above), elasticity in zip(itertools.pairwise(points), steps, strict=True):
         # levels that lie close together: noise alone can be steeper than 1.1
-        if elasticity <= MAX_ELASTICITY or per_user[above] <= per_user[below] * (1 + NOISE):
+        if elasticity <= MAX_ELASTICITY or not faster(above, below):
             continue
-        slow = [level for level in rates if level <= below and per_user[level] < per_user[above]]
+        slow = [level for level in points if level <= below and faster(above, level)]
         names = ", ".join(map(str, slow))
         yield warn("superlinear_scaling", above, below=below, elasticity=elasticity, disturbed=names)
         for level in slow:
             values = {"tok_s": per_user[level], "above_tok_s": per_user[above], "above": above}
             disturbed[level] = warn("slow_level", level, **values)
     yield from disturbed.values()
+
+
+def _figure(p: PointSummary, column: str, value: float | None) -> Estimate:
+    """A figure with the interval of its runs; of a table, of which nothing is known but its figures, with n 0."""
+    return p.intervals.get(column) or Estimate(value, None, None, 0, "a table")
+
+
+def _busy_user(p: PointSummary) -> Estimate:
+    """Output tokens/s of a user in flight."""
+    rate, busy = _figure(p, "output_tok_s", p.output_tok_s), p.level.number * (p.ratios["occupancy"] or 1.0)
+    value, low, high = (None if end is None else end / busy for end in (rate.value, rate.low, rate.high))
+    return Estimate(value, low, high, rate.n, rate.method)
+
+
+def _above(one: Estimate, other: Estimate) -> bool:
+    """One figure is above the other by more than runs differ: by 1 % where their intervals do not meet, else 10 %."""
+    apart = 0 in (one.n, other.n) or (one.low is not None and other.high is not None and one.low > other.high)
+    return (one.value or 0.0) > (other.value or 0.0) * (1 + (NOISE if apart else ONE_RUN_CV))
+
+
+def _dented(n: Sequence[float], tok_s: Sequence[float]) -> bool:
+    """A level is below the line between its neighbours. A server that is full from some level on has a knee, which is
+    above it: no smooth law has that, and nothing is wrong."""
+    return any(
+        x < (1 - MAX_DENT) * (x0 + (x1 - x0) * (at - n0) / (n1 - n0))
+        for n0, at, n1, x0, x, x1 in zip(n, n[1:], n[2:], tok_s, tok_s[1:], tok_s[2:], strict=False)
+    )
 
 
 def _requests(p: PointSummary) -> float:

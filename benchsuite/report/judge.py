@@ -255,13 +255,17 @@ def judge_run(
     closed = None if capacity is None else _closed(run, capacity, limits, price)
     curve = None if closed is None else SpeedCurve.of(j.point for j in closed.judged)
     fixed, server = spec.workload.fixed_length, SERVERS.get(manifest.server_probe.profile or "")
+    limited = spec.load.max_request_rate is not None
     local = manifest.launched_server is not None  # on this machine, and nothing between
     title, metrics = (None, True) if server is None else (server.title, not server.metrics)
     judged = []
     for j in judge_levels(points, limits, total, found):
         level, repeats = j.point.level, j.point.repeat_count > 1
-        asked = {"fixed_length": fixed, "repeats": repeats, "metrics": metrics, "local": local}
-        shown = tuple(remedy_here(w, asked, title) for w in j.point.warnings)
+        asked = {
+            "fixed_length": fixed, "repeats": repeats, "metrics": metrics, "local": local, "rate_limit": limited
+        }  # fmt: skip
+        idle = ("idle_users", "ramp_up_down") if limited else ()  # as asked for
+        shown = tuple(remedy_here(w, asked, title) for w in j.point.warnings if w.code not in idle)
         point = dataclasses.replace(j.point, warnings=shown)
         beside = None if curve is None or closed is None else closed_loop(curve, level.number, closed.best)
         parts: dict[str, Any] = {"energy": energies[level], "gpu": gpus[level], "closed_loop": beside}

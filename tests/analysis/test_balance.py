@@ -46,10 +46,11 @@ def test_a_level_by_endpoint():
 
 
 def test_an_uneven_spread_is_named():
-    """An endpoint with 1.5 times the mean is a finding; another one where the users could not be even."""
+    """An endpoint with 1.5 times the mean is a finding if it is not a few requests' chance; another one where the users
+    could not be even."""
     rows = [at("http://a", i, 0.2) for i in range(3)] + [at("http://b", 0.0, 0.2)]
-    (level,) = balance(table(*rows), OWN)
-    assert level.imbalance == 1.5
+    (few,), (level,) = balance(table(*rows), OWN), balance(table(*rows * 10), OWN)
+    assert (few.imbalance, level.imbalance, few.warnings) == (1.5, 1.5, ())
     (warn,) = level.warnings
     assert (warn.code, warn.values["most_at"], warn.values["least_at"]) == ("imbalance", "http://a", "http://b")
     (odd,) = balance(table(*(at(u, i, 0.2, concurrency=3) for i, u in enumerate(["http://a"] * 2 + ["http://b"]))), OWN)
@@ -64,6 +65,10 @@ def test_a_slow_endpoint_is_named():
     for first_s, second_s in ((0.2, 0.3), (0.004, 0.013)):
         (level,) = balance(table(at("http://a", 0.0, first_s), at("http://b", 0.0, second_s)), OWN)
         assert level.warnings == ()
+    # two of three users at b, which is twice as busy
+    odd = [at("http://a", 0.0, 0.2, concurrency=3), *(at("http://b", t, 0.4, concurrency=3) for t in (0.0, 1.0))]
+    (level,) = balance(table(*odd), OWN)
+    assert [warn.code for warn in level.warnings] == ["uneven_users"]
 
 
 def test_endpoints_without_rows_and_rows_without_endpoint():

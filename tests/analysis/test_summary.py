@@ -240,7 +240,9 @@ def test_a_cap_that_leaves_thoughts_out():
 
 def test_empty_answers_above_a_level_without_any():
     """The same prompts had answers at one user: it is the server, and a level of its own says so."""
-    (low, high) = summarise_points(frame(row(0.0, 1.0, [1.0]), A, B._replace(output_tokens=0), C, D), model="m")
+    low_rows = [row(2.0 * i, 1.0, [1.0]) for i in range(40)]
+    rows = [A, B._replace(output_tokens=0), C, D] * 5
+    (low, high) = summarise_points(frame(*low_rows, *rows), model="m")
     (found,) = [warn for warn in check_levels([low, high]) if warn.code == "empty_under_load"]
     assert (found.level.users, found.values["share"], found.values["below"].users) == (2, 0.25, 1)
     assert "empty_under_load" not in {warn.code for warn in check_levels([high])}

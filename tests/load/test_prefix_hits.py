@@ -65,7 +65,7 @@ def test_a_server_that_ignores_the_salt_is_seen(tmp_path: Path) -> None:
     (level,) = found.judged
     (warning,) = (w for w in level.point.warnings if w.code == "prefix_hits_unexpected")
     assert warning.values["hits"] > 0.65
-    assert warning.values["expected"] == pytest.approx(32 / 200, abs=0.03)
+    assert warning.values["expected"] == pytest.approx(96 / 200, abs=0.03)
     assert level.slo_verdict == "undecided"
 
 
@@ -78,17 +78,18 @@ def test_what_a_set_shares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hits", "shared", "codes"),
+    ("hits", "shared", "tokens", "codes"),
     [
-        (0.727, 0.02, ["prefix_hits_unexpected"]),
-        (0.727, 0.70, []),  # a common system prompt
-        (0.0, 0.02, []),
-        (None, 0.02, ["prefix_hits_unknown"]),
-        (0.727, None, []),
+        (0.727, 0.02, 1000, ["prefix_hits_unexpected"]),
+        (0.727, 0.70, 1000, []),  # a common system prompt
+        (0.327, 0.02, 196, []),  # a chat template of 64 tokens before prompts of 128
+        (0.0, 0.02, 1000, []),
+        (None, 0.02, 1000, ["prefix_hits_unknown"]),
+        (0.727, None, 1000, []),
     ],
 )
-def test_hits_against_the_set(hits: float | None, shared: float | None, codes: list[str]) -> None:
-    """Of prompts of 1,000 tokens; what is not known of the set is not judged."""
-    table = "model,concurrency,requests,time_s,input_tokens,output_tokens\nm,8,10,5,10000,1000\n"
+def test_hits_against_the_set(hits: float | None, shared: float | None, tokens: int, codes: list[str]) -> None:
+    """By the tokens of a prompt; what is not known of the set is not judged."""
+    table = f"model,concurrency,requests,time_s,input_tokens,output_tokens\nm,8,10,5,{10 * tokens},1000\n"
     found = check_prefix_hits(parse_points(table, where="t.csv"), {Level(8): hits}, shared)
     assert [warning.code for warning in found] == codes
