@@ -23,6 +23,7 @@ from benchmarks import (
     million,
     nvml_faults,
     open_loop,
+    true_warnings,
     verdicts,
     whole_run,
 )
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "large-sets": million.large_sets,
     "nvml": nvml_faults.nvml_table,
     "capacity": capacity.capacity,
+    "warnings": true_warnings.true_warnings,
     "lateness": open_loop.lateness,
     "queues": open_loop.queues,
     "stall": open_loop.stall,

@@ -1,4 +1,4 @@
-"""Every limit on what others send: bytes, items, depth and seconds in one table, with the flag that moves it.
+"""Every limit on what others send: bytes, items, depth and seconds in one table, with the flag or key that moves it.
 
 docs/guide/reference.md shows the table; a test holds the two together.
 """
@@ -12,7 +12,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 
 class Limit(NamedTuple):
-    """most: the value, in `unit`. bounds: what may not be more. beyond: what becomes of it. flag: moves the limit."""
+    """most: the value, in `unit`. bounds: what may not be more. beyond: what becomes of it. flag: or key, moves it."""
 
     most: int
     unit: str
@@ -29,17 +29,17 @@ _IGNORED = "is not read"
 TABLE = {
     # a response under load
     "response_bytes": Limit(64 * MIB, "bytes", "a response, headers and framing included; also its body decoded",
-                            _FAILS, "--max-response-mib"),
+                            _FAILS, "response.max_mib"),
     "held_bytes": Limit(160 * MIB, "bytes", "all responses of a measuring process that are not rows yet; each is held "
-                        "twice", _FAILS, "--max-held-mib"),
+                        "twice", _FAILS, "response.held_mib"),
     "header_bytes": Limit(128 * KIB, "bytes", "a response's headers, interim responses included", _FAILS,
-                          "--max-header-kib"),
+                          "response.header_kib"),
     "line_bytes": Limit(16 * KIB, "bytes", "chunk sizes with their extensions, and trailers, without a byte of the "
                         "body between", _FAILS),
     "event_bytes": Limit(8 * MIB, "bytes", "one JSON text: an event of a stream, or a whole response", _FAILS,
-                         "--max-event-mib"),
+                         "response.event_mib"),
     "event_values": Limit(250_000, "values", "commas, colons, brackets and escapes of one JSON text", _FAILS,
-                          "--max-event-values"),
+                          "response.event_values"),
     "event_lines_bytes": Limit(64 * KIB, "bytes", "an event of several lines", "is read as several events"),
     "events": Limit(2_000_000, "events", "a stream", _FAILS),
     "unread_pieces": Limit(64, "pieces", "lines of a stream that belong to no event", _IGNORED),
@@ -100,7 +100,7 @@ def most(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ResponseLimits:
-    """Those of responses under load that flags move."""
+    """Those of responses under load that [response] of a sweep.toml moves."""
 
     response_bytes: int = most("response_bytes")
     held_bytes: int = most("held_bytes")

@@ -350,7 +350,7 @@ class WorkloadSpec(StrictModel, flags="--"):
 class ArrivalSpec(StrictModel, flags="--"):
     """When the requests of an open loop (load.rate, or a trace) are due."""
 
-    arrival: Literal["poisson", "constant", "gamma"] = key("poisson", "gaps between requests: poisson, constant, gamma")
+    arrival: Literal["poisson", "constant", "gamma"] = key("poisson", "gaps between requests")
     burstiness: float = key(1.0, "shape of gamma gaps, whose CV is 1/sqrt of it; 1 is poisson", gt=0, le=1e6)
     rate_profile: str = key(
         "", 'how the rate moves within the window: "ramp 0.5 1.5", "steps 0.5 1 1.5", "sine 0.5 60", "hours FILE.csv", '
@@ -363,7 +363,7 @@ class ArrivalSpec(StrictModel, flags="--"):
     tail: Literal["load", "drain"] = key("load", "whether the load goes on until the window's requests have ended")
     tail_max_s: float = key(60.0, "longest load after the window", ge=0, le=MOST_S)
     max_in_flight: int | None = key(None, "requests in flight at once, at most", unset="no limit", example=256, ge=1)
-    over: Literal["wait", "drop"] = key("wait", "what a request does that is one too many: wait in order, or drop")
+    over: Literal["wait", "drop"] = key("wait", "what a request does that is one too many")
     past_saturation: bool = key(False, "measure rates above two that saturated the server too")
     replay: bool = key(False, "send the request set at its own times, of a trace; rates scale them")
     speed: tuple[float, ...] | None = key(None, "how many times as fast a trace is replayed", unset="1", example=[1, 2])

@@ -426,18 +426,14 @@ class TimeoutSpec(StrictModel, flags="--"):
     )
 
 
-class ResponseSpec(StrictModel, flags="--"):
+class ResponseSpec(StrictModel):
     """How much of a server's responses is taken (limits.py has all limits)."""
 
-    max_mib: int = key(most("response_bytes") // MIB, "longest response", "--max-response-mib", ge=1, le=1024)
-    held_mib: int = key(
-        most("held_bytes") // MIB, "all responses of a process that are not rows yet", "--max-held-mib", ge=1, le=65536
-    )
-    header_kib: int = key(most("header_bytes") // KIB, "headers of a response", "--max-header-kib", ge=1, le=1024)
-    event_mib: int = key(most("event_bytes") // MIB, "one JSON text of a response", "--max-event-mib", ge=1, le=1024)
-    event_values: int = key(
-        most("event_values"), "commas, colons, brackets and escapes in it", "--max-event-values", ge=1, le=10**9
-    )
+    max_mib: int = key(most("response_bytes") // MIB, "longest response", ge=1, le=1024)
+    held_mib: int = key(most("held_bytes") // MIB, "all responses of a process that are not rows yet", ge=1, le=65536)
+    header_kib: int = key(most("header_bytes") // KIB, "headers of a response", ge=1, le=1024)
+    event_mib: int = key(most("event_bytes") // MIB, "one JSON text of a response", ge=1, le=1024)
+    event_values: int = key(most("event_values"), "commas, colons, brackets and escapes in it", ge=1, le=10**9)
 
 
 CostMode = Literal["eq5", "note", "full"]

@@ -12,11 +12,11 @@ from benchsuite.cli.main import load_verb
 from benchsuite.clock import NS_PER_S
 from benchsuite.limits import RESPONSE_LIMITS, TABLE, most
 from benchsuite.load.virtual_users import limits_ns
-from benchsuite.spec import SweepSpec
+from benchsuite.spec import ResponseSpec, SweepSpec
 from tests.test_warning_table import options
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "reference.md"
-HEAD = "| what | at most | beyond it | flag |\n|---|---|---|---|\n"
+HEAD = "| what | at most | beyond it | flag, or key of sweep.toml |\n|---|---|---|---|\n"
 
 
 def test_the_guide_lists_the_table(request: pytest.FixtureRequest) -> None:
@@ -43,8 +43,9 @@ def test_a_file_without_an_end_is_refused(words: str, monkeypatch: pytest.Monkey
 
 
 def test_the_flags_exist_and_begin_at_the_table():
-    """A flag that moves a limit is one of the sweep's; without it the spec says what the table does."""
-    assert {limit.flag for limit in TABLE.values() if limit.flag} - options(load_verb("sweep")) == set()
+    """What moves a limit is a flag or a key of the sweep; without it the spec says what the table does."""
+    keys = {f"response.{name}" for name in ResponseSpec.model_fields}
+    assert {limit.flag for limit in TABLE.values() if limit.flag} - options(load_verb("sweep")) == keys
     spec = SweepSpec.model_validate({"server": {"base_url": "http://h"}})
     response = spec.response
     assert spec.load.server_recovery_timeout_s == most("recovery_s")

@@ -86,7 +86,8 @@ class SpecCommand(click.Command):
     """A command whose --help shows the spec's flags under the tables that they are of."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rest = {p.name: record for p in self.get_params(ctx) if (record := p.get_help_record(ctx)) is not None}
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]  # SPEC is in the usage line
+        rest = {p.name: record for p in options if (record := p.get_help_record(ctx)) is not None}
         tables: dict[str, list[tuple[str, str]]] = {}
         for flag in flags_of("SweepSpec"):
             if flag.name in rest:

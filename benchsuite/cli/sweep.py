@@ -66,7 +66,7 @@ def command(
     quiet: bool,
     **flags: Any,
 ) -> int:
-    """Measure a server at several concurrency levels, and find the cheapest that meets the SLO.
+    """Measure a server at several concurrency levels or request rates, and find the cheapest that meets the SLO.
 
     Leaves a run folder with manifest.json, requests.parquet, summary.json and report.html, and gpu.parquet and
     server.parquet where there was something to sample. The same spec into the same folder measures only what is

@@ -287,9 +287,9 @@ def loads(data: bytes, limits: ResponseLimits = RESPONSE_LIMITS) -> Any:
     """The JSON in `data`. Raises ValueError. What counts as JSON does not depend on whether orjson is installed."""
     if len(data) > limits.event_values:
         if len(data) > limits.event_bytes:
-            raise TooLarge(f"JSON of more than {limits.event_bytes} bytes (--max-event-mib)")
+            raise TooLarge(f"JSON of more than {limits.event_bytes} bytes (response.event_mib)")
         if len(data) - len(data.translate(None, _COSTLY)) > limits.event_values:
-            raise TooLarge(f"JSON of more than {limits.event_values} values (--max-event-values)")
+            raise TooLarge(f"JSON of more than {limits.event_values} values (response.event_values)")
     try:
         return _fast_loads(data)
     except ValueError:  # orjson is the stricter of the two: it takes no half of a surrogate pair

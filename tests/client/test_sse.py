@@ -504,9 +504,9 @@ def test_one_error_is_enough(monkeypatch, end):
 
 
 BEYOND = {
-    "one text": (b'{"id":"' + b"a" * 9_000_000 + b'"}', "JSON of more than 8388608 bytes (--max-event-mib)"),
-    "values": (b"[" + b"1," * 300_000 + b"1]", "JSON of more than 250000 values (--max-event-values)"),
-    "escapes": (b'{"id":"' + b"\\n" * 300_000 + b'"}', "JSON of more than 250000 values (--max-event-values)"),
+    "one text": (b'{"id":"' + b"a" * 9_000_000 + b'"}', "JSON of more than 8388608 bytes (response.event_mib)"),
+    "values": (b"[" + b"1," * 300_000 + b"1]", "JSON of more than 250000 values (response.event_values)"),
+    "escapes": (b'{"id":"' + b"\\n" * 300_000 + b'"}', "JSON of more than 250000 values (response.event_values)"),
 }
 
 
