@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos docs lock sbom clean
+.PHONY: setup demo test test-long test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos examples docs lock sbom clean
 
 setup: $(READY)
 
@@ -95,6 +95,11 @@ docs: .venv-docs/.ready
 	"$(PYTHON)" -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
 	@touch $@
+
+# the stored run of the demo, and what README, guide, pictures and snapshots show of it: with nothing else to do here
+examples: setup
+	$(BIN)/python docs/make_pictures.py --demo --screenshots
+	$(BIN)/python -m pytest tests/test_surfaces.py --snapshot-update
 
 bench: setup
 	$(BIN)/python -m benchmarks

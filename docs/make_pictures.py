@@ -1,13 +1,21 @@
-"""Draw every picture of docs/pictures anew: python docs/make_pictures.py [--screenshots]
+"""Draw every picture of docs/pictures anew: python docs/make_pictures.py [--demo] [--screenshots]
 
 From the run in results/examples/demo: demo.svg, cost and TTFT against concurrency. From the paper's tables in
 docs/examples, through the same code: frontier.svg, its figure 1; paper_curves.svg, latency and cost of its Table 4.
 --screenshots also takes those of both reports in a headless Chromium, as WebP: desktop, phone, dark, print.
+--demo first runs `benchsuite demo` (nothing else should run here), which takes the place of the stored run; then the
+pages say what is printed of it. `make examples` is all of it, and the tests' snapshots.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -21,15 +29,59 @@ from benchsuite.report.charts import CHARACTER, Frame
 from benchsuite.report.compare_models import place_models, render_comparison
 from benchsuite.report.judge import Judgement, PriceOverride, judge_run, judge_table
 from benchsuite.report.page import CHARTS_CSS as CSS
-from benchsuite.report.page import render
+from benchsuite.report.page import render, write_judged
 from benchsuite.report.sections_levels import Figure, metric_figure, picture
 from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[1]
 PICTURES, EXAMPLES = ROOT / "docs" / "pictures", ROOT / "docs" / "examples"
+DEMO, FIGURES = ROOT / "results" / "examples" / "demo", ROOT / "tests" / "figures.json"
 PAPER_USD_PER_HOUR = 1.58
 PAD, TITLE, LINE, FOOT = 16, 14, 19, 30
 PANEL, NAMED = Frame(430, 280), Frame(480, 330, 50, 140, 44, 44)
+
+
+def benchsuite(*words: str) -> str:
+    """What a command prints in a terminal of 110 columns. Raises RuntimeError where it neither decides nor leaves it
+    undecided."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchsuite", *words], cwd=ROOT, env=os.environ | {"COLUMNS": "110"}, text=True,
+        stdout=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, 6):
+        raise RuntimeError(f"{words}: exit code {done.returncode}")
+    return done.stdout
+
+
+def measure_demo() -> None:
+    """A new run in results/examples/demo, without the interpreter's path."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "demo"
+        print(benchsuite("demo", "--output", str(run)))
+        manifest = json.loads((run / "manifest.json").read_text("utf-8"))
+        manifest["launched_server"] |= {"command": ["python", *manifest["launched_server"]["command"][1:]]}
+        shutil.rmtree(DEMO)
+        DEMO.mkdir()
+        (DEMO / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+        shutil.copy(run / "requests.parquet", DEMO)
+    write_judged(read_run(DEMO))
+
+
+def update_pages() -> None:
+    """README's sentence and the guide's plan, as they are printed of the run."""
+    sentence = re.search(
+        r"^\d+ (?:looks best|meets).*?(?=\n\S)", benchsuite("decide", str(DEMO.relative_to(ROOT))), re.M | re.S
+    )
+    readme, guide = ROOT / "README.md", ROOT / "docs" / "guide" / "api-or-gpus.md"
+    command = re.search(r"^benchsuite (plan results/examples/demo.*?[^\\])\n", guide.read_text("utf-8"), re.M | re.S)
+    if sentence is None or command is None:
+        raise RuntimeError("no sentence of the decision, or no command in the guide")
+    plan = benchsuite(*shlex.split(command[1].replace("\\\n", " ")))
+    for page, text in ((readme, sentence[0]), (guide, plan)):
+        before, _, rest = page.read_text("utf-8").partition("```text\n")
+        page.write_text(f"{before}```text\n{text.strip()}\n```{rest.partition('```')[2]}", "utf-8")
+    kept = json.loads(FIGURES.read_text("utf-8"))  # of the tests, which keep what no new run has
+    FIGURES.write_text(json.dumps({name: of for name, of in kept.items() if not name.endswith("_demo")}, indent=0))
 
 
 def demo(run: Run) -> str:
@@ -81,7 +133,7 @@ def pictures() -> dict[str, str]:
     models = compare_models.named(models)
     ttft, cost = (compare_models.curves(models, column, NAMED) for column in ("ttft_mean_s", "cost_usd"))
     return {
-        "demo.svg": demo(read_run(ROOT / "results" / "examples" / "demo")),
+        "demo.svg": demo(read_run(DEMO)),
         "frontier.svg": draw(
             [compare_models.frontier_figure(placed)], compare_models.FRONTIER, source.format("its figure 1")
         ),
@@ -93,7 +145,7 @@ def pages() -> dict[str, str]:
     """Both reports by name: of the demo and of the paper's tables."""
     models, placed, price = paper()
     return {
-        "demo": render(judge_run(read_run(ROOT / "results" / "examples" / "demo"))),
+        "demo": render(judge_run(read_run(DEMO))),
         "paper": render_comparison(models, placed, [], price),
     }
 
@@ -123,6 +175,9 @@ def screenshots(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if "--demo" in sys.argv[1:]:
+        measure_demo()
+        update_pages()
     for file, text in pictures().items():
         (PICTURES / file).write_text(text, "utf-8")
     if "--screenshots" in sys.argv[1:]:
