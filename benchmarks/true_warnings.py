@@ -33,7 +33,7 @@ from benchsuite.spec import parse_spec
 from benchsuite.store.run_folder import read_run
 from benchsuite.workload.dataset import Prompt, make_workload
 
-RUNS = int(os.environ.get("RUNS", "4"))  # of a setting
+RUNS = int(os.environ.get("RUNS", "3"))  # of a setting
 FOLDER = ROOT / "build" / "warnings"  # what was measured stays, to be judged by another version
 OFF, SLIGHTLY_OFF = 0.05, 0.01  # a figure that is so far from the law's is disturbed, or visibly so
 ENGINE_OFF = 0.10
@@ -60,29 +60,29 @@ class Setting:
     expected: tuple[str, ...] = ()
 
 
-STEPS = LatencyModel(ttft_s=0.02, itl_s=0.004, itl_per_stream_s=0.0001, slots=64)
+STEPS = LatencyModel(ttft_s=0.01, itl_s=0.002, itl_per_stream_s=0.0001, slots=64)
 SETTINGS = (
-    Setting("paced, 1 to 64 users", (1, 8, 64), LatencyModel(ttft_s=0.05, itl_s=0.005, ttft_spread_s=0.005)),
-    Setting("batch engine", (1, 8, 32, 64), STEPS, requests=128),
+    Setting("paced, 2 to 64 users", (2, 8, 64), LatencyModel(ttft_s=0.03, itl_s=0.003, ttft_spread_s=0.003)),
+    Setting("batch engine", (2, 8, 32, 64), STEPS, requests=128),
     Setting("a full server, 3 repeats", (4, 8, 16, 32), STEPS.model_copy(update={"slots": 8}), load={"repeats": 3}),
     Setting("a last wave of few", (8, 24, 32), STEPS, lambda i: 24 + i % 16),
-    Setting("one user", (1,), STEPS, requests=16),
-    Setting("answers of a token", (1, 8, 32), STEPS, lambda _: 1, requests=128),
-    Setting("answers of 1 to 16", (1, 8, 32), STEPS, lambda i: 1 + i % 16, requests=128),
-    Setting("answers that end", (1, 8, 32), STEPS, lambda _: 64, more={"natural_output_tokens": 24}),
-    Setting("equal prompts", (1, 8, 32), STEPS, equal=True, words=lambda _: 200, more={"prefix_cache": True}),
+    Setting("one user", (1,), STEPS, requests=24),
+    Setting("answers of a token", (2, 8, 32), STEPS, lambda _: 1, requests=128),
+    Setting("answers of 1 to 16", (2, 8, 32), STEPS, lambda i: 1 + i % 16, requests=128),
+    Setting("answers that end", (2, 8, 32), STEPS, lambda _: 64, more={"natural_output_tokens": 24}),
+    Setting("equal prompts", (2, 8, 32), STEPS, equal=True, words=lambda _: 200, more={"prefix_cache": True}),
     Setting("a trace's lengths", (2, 8), STEPS, lambda i: (12, 40, 7, 90)[i % 4], words=lambda i: 50 * (1 + i % 5)),
     Setting("two endpoints", (2, 8, 16), STEPS, endpoints=2),
     Setting("three users of two endpoints", (3,), STEPS.model_copy(update={"slots": 1}), endpoints=2, requests=24),
-    Setting("a limit on the request rate", (4, 8), STEPS, requests=48, load={"max_request_rate": 20.0}),
-    Setting("resumed", (1, 8, 32), STEPS, cut=True),
-    Setting("rates", (10, 20), STEPS, rates=True),
+    Setting("a limit on the request rate", (4, 8), STEPS, requests=48, load={"max_request_rate": 30.0}),
+    Setting("resumed", (2, 8, 32), STEPS, cut=True),
+    Setting("rates", (15, 40), STEPS, rates=True),
     Setting("as fast as it can", (1, 8), LatencyModel(), requests=400, expected=("client_bound",)),
-    Setting("a rate beyond capacity", (60,), STEPS.model_copy(update={"slots": 4}), rates=True,
+    Setting("a rate beyond capacity", (90,), STEPS.model_copy(update={"slots": 4}), rates=True,
             expected=("saturated",)),
-    Setting("4 tokens a chunk", (1, 8), STEPS, shape=ResponseShape(tokens_per_chunk=4),
+    Setting("4 tokens a chunk", (2, 8), STEPS, shape=ResponseShape(tokens_per_chunk=4),
             expected=("several_tokens_per_chunk",)),
-    Setting("a tenth fails", (1, 8), STEPS, more={"faults": (Fault(kind="http_500", probability=0.1),)},
+    Setting("a tenth fails", (2, 8), STEPS, more={"faults": (Fault(kind="http_500", probability=0.1),)},
             expected=("errors",)),
 )  # fmt: skip
 
@@ -103,11 +103,11 @@ def judge_kept() -> list[dict[str, Any]]:
     rows = [_row(setting.name, _judged(_name(setting)), _truth_of(setting), setting) for setting in SETTINGS]
     rows.append(_row("demo of the embedded engine", demos := _judged("demo"), lambda j: _of_median(j, demos)))
     for row in (*rows, _total(rows)):
-        codes = ", ".join(f"{code} {n} of {row['codes'][code]} untrue" for code, n in row["untrue_codes"].items())
+        untrue = ", ".join(f"{code} {n} of {row['codes'][code]}" for code, n in row["untrue_codes"].items())
         true = ", ".join(f"{code} {n}" for code, n in row["codes"].items() if code not in row["untrue_codes"])
-        missed = f"; MISSED in {row['missed']}" if row["missed"] else ""
+        found = (("untrue", untrue), ("true", true), ("not found", row["missed"]))
         counts = f"{row['runs']:>3} runs, {row['warned']:>3} with a warning, {row['untrue']:>3} with an untrue one"
-        print(f"{row['setting']:<30}{counts}{': ' * bool(codes)}{codes}{'; true: ' * bool(true)}{true}{missed}", flush=True)  # fmt: skip
+        print(f"{row['setting']:<30}{counts}{''.join(f'; {word}: {text}' for word, text in found if text)}", flush=True)
     return rows
 
 
@@ -130,7 +130,7 @@ def _measure(setting: Setting) -> None:
         }
         if setting.rates:
             tree["load"] = {"rate": setting.levels, "cooldown_min_s": 0, "cooldown_max_s": 5.0}
-            tree["arrivals"] = {"duration_s": 6.0, "warmup_s": 1.0, "tail_max_s": 3.0}
+            tree["arrivals"] = {"duration_s": 4.0, "warmup_s": 0.5, "tail_max_s": 2.0}
         for run in range(RUNS):
             spec = parse_spec(tree | {"load": tree["load"] | {"random_seed": run}}, where="benchmark")
             folder = FOLDER / f"{_name(setting)}-{run}"
@@ -217,8 +217,10 @@ def _truth_of(setting: Setting) -> Truth:
         }
 
         def holds(code: str, level: Level) -> bool | None:
+            users = level.concurrency or 0
             off = {at: measured[at].off(ideal[at]) for at in ideal}
             below = max((at for at in ideal if at < level), default=level)
+            beyond = setting.rates and level.number > _capacity_per_s(setting)
             ragged = abs(lengths[level] / statistics.median(lengths.values()) - 1)
             cached, read = (sum(one.work[i] for sent in found[level] for one in sent) for i in (1, 0))
             return {
@@ -226,18 +228,20 @@ def _truth_of(setting: Setting) -> Truth:
                 or abs(measured[level].itl_p99_s / (ideal[level].itl_p99_s or 1e-9) - 1) > OFF,
                 "throughput_drop": max(off[level], off[below]) > OFF or ideal[level].tok_s < 0.99 * ideal[below].tok_s,
                 "duration_rises": max(off[level], off[below]) > OFF or ideal[level].tok_s < 0.99 * ideal[below].tok_s,
-                "ramp_up_down": ideal[level].tok_s < (1 - OFF) * endless[level].tok_s,
+                "ramp_up_down": measured[level].tok_s < (1 - OFF) * endless[level].tok_s,
                 "truncated_by_max_tokens": ragged > SLIGHTLY_OFF,
                 "output_length": ragged > OFF,
                 "single_chunk": per_chunk > 1 or off[level] > OFF,
                 "several_tokens_per_chunk": per_chunk > 1,
                 "merged_reads": setting.shape.events_per_write > 1 or off[level] > OFF,
                 "errors": "faults" in setting.more,
-                "saturated": setting.rates and level.number > _capacity_per_s(setting),
+                "saturated": beyond,
                 "prefix_hits_unexpected": cached > 0.05 * read,
-                "uneven_users": level.users % setting.endpoints != 0,
+                "uneven_users": users % setting.endpoints != 0,
                 "run_cut_short": any(p.status != "complete" for p in run.facts.manifest.complete_points),
-                "queue_depth": latency.slots is not None and level.users >= latency.slots + 100,
+                "queue_depth": beyond or (latency.slots is not None and users >= latency.slots + 100),
+                "imbalance": False,  # the servers are the same
+                "slow_endpoint": False,
                 "near_miss": _near(run, ideal[level], level), "fragile_optimum": _near(run, ideal[level], level),
             }.get(code, off[level] > OFF if code in OF_FIGURES else None)  # fmt: skip
 
@@ -249,13 +253,13 @@ def _truth_of(setting: Setting) -> Truth:
 # true where the figures are not those of the law
 OF_FIGURES = {
     "client_bound", "concurrency_not_reached", "slow_level", "superlinear_scaling", "usl_residual", "idle_users",
-    "drift", "no_steady_state", "imbalance", "slow_endpoint",
+    "drift", "no_steady_state",
 }  # fmt: skip
 
 
 def _near(run: Judgement, ideal: Figures, level: Level) -> bool:
     """The law's own figure is as near to a limit of the SLO as to be decided by noise."""
-    known = {"ttft_s": ideal.ttft_s, "output_tok_s_per_user": ideal.tok_s / level.users}
+    known = {"ttft_s": ideal.ttft_s, "output_tok_s_per_user": ideal.tok_s / level.number}
     limits = ((limit, known.get(limit.metric)) for limit in run.slo.limits)
     return any(value is not None and abs(value / limit.value - 1) < OFF for limit, value in limits)
 
@@ -294,7 +298,7 @@ def _figures(sent: list[Sent], level: Level) -> Figures:
     tpot_s = [(one.times_s[2] - one.times_s[1]) / (one.work[2] - 1) for one in inside if one.work[2] > 1]
     gaps_s = np.concatenate([np.empty(0), *(one.gaps_s for one in inside)])
     took_s = max(one.times_s[2] for one in inside) - min(one.times_s[0] for one in inside)
-    tok_s = float("nan") if level.rate_per_s else sum(one.work[2] for one in inside) / took_s
+    tok_s = float("nan") if level.rate_per_s else sum(one.work[2] for one in inside) / (took_s or 1e-9)
     p99_s = float(np.quantile(gaps_s, 0.99)) if len(gaps_s) else 0.0
     return Figures(statistics.mean(ttft_s), statistics.mean(tpot_s) if tpot_s else float("nan"), tok_s, p99_s)
 

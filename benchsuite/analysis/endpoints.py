@@ -146,6 +146,6 @@ def _warnings(level: Level, own: Sequence[EndpointPart], imbalance: float | None
         if part.ttft_s is None or not n:
             continue
         theirs_s = sum((other.ttft_s or 0.0) * other.n_ttft for other in others) / n
-        if part.ttft_s > SLOW * of_users * theirs_s and part.ttft_s - theirs_s > SLOW_S:
+        if of_users <= UNEVEN and part.ttft_s > SLOW * theirs_s and part.ttft_s - theirs_s > SLOW_S:
             values = {"ttft_ms": part.ttft_s * 1e3, "others_ms": theirs_s * 1e3, "endpoint": part.endpoint}
             yield warn("slow_endpoint", level, **values)

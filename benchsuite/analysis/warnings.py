@@ -57,7 +57,7 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         yield warn("unfinished_requests", at, requests=open_end)
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
         yield warn("idle_users", at, occupancy=steady.occupancy, shown=_floored(steady.occupancy))
-    elif occupancy is not None and occupancy < MIN_OCCUPANCY:
+    elif occupancy is not None and occupancy < MIN_OCCUPANCY and not _full_all_along(point):
         yield warn(
             "ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * (at.concurrency or 0)
         )
@@ -91,6 +91,12 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
         yield warn("several_tokens_per_chunk", at, tokens=per_chunk, correction=float(correction))
     if ok and rows.n_merged_reads > MAX_MERGED_SHARE * rows.n_reads:
         yield warn("merged_reads", at, merged=rows.n_merged_reads, reads=rows.n_reads)
+
+
+def _full_all_along(point: PointSummary) -> bool:
+    """What the users' ends left of its work kept the server as busy as all users did: most of them waited in it."""
+    steady = None if point.steady is None else point.steady.output_tok_s
+    return bool(steady and point.output_tok_s and point.output_tok_s >= MIN_OCCUPANCY * steady)
 
 
 def _check_rate(measured: LevelRows) -> Iterator[Finding]:

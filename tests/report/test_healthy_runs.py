@@ -59,6 +59,14 @@ def test_an_empty_answer_by_chance_is_not_the_loads_doing(tmp_path: Path, empty:
     assert {code for code, _ in warned(run, "empty", "empty_under_load")} == codes
 
 
+@pytest.mark.parametrize(("slots", "levels"), [(8, set()), (32, {32.0})])
+def test_users_who_wait_in_a_full_server_leave_it_full(tmp_path: Path, slots: int, levels: set[float]) -> None:
+    """Of 32 users 24 wait for a slot: as they run out of requests, throughput stays; where all are served it falls."""
+    latency, noise = {32: (0.05, 0.010)}, 0.5
+    run = run_folder(tmp_path / "r", levels=(32,), requests=160, latency=latency, slots=slots, noise=noise)
+    assert warned(run, "ramp_up_down") == {("ramp_up_down", level) for level in levels}
+
+
 FULL = {level: (0.05 * level / 16, 0.010 * level / 16) for level in (16, 32, 64)}  # 16 slots are all it has
 
 
