@@ -128,7 +128,7 @@ WARNINGS: dict[str, WarningType] = {
         "virtual users were busy {shown} of the steady window: the client is late between requests",
         "give the client a dedicated CPU core"),
     "ramp_up_down": WarningType(
-        "warning", "virtual users were busy less than 95 % of the run, and it has less throughput than its steady window",
+        "warning", "virtual users were busy less than 95 % of the run, which has less throughput than its steady part",
         "virtual users were busy {shown} of the run: duration and throughput include ramp-up and ramp-down",
         "use about {requests:,} requests at this level, or read the figures of the steady window"),
     "empty": WarningType(
