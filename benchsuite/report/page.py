@@ -197,7 +197,8 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
         said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)]
         by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels])
     closed = level_tables.closed_loop_table(judged)
-    beside = None if closed is None else Table("capacity", *closed, note=" ".join(judgement.capacity_notes))
+    title = "Measured, predicted, and the price at capacity"
+    beside = None if closed is None else Table("capacity", *closed, title, note=" ".join(judgement.capacity_notes))
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
@@ -226,7 +227,7 @@ _ELASTICITY = "Elasticity: the relative change of output over that of concurrenc
 _CAPACITY = (
     "Chain: the requests in flight, E2E and idle share that the closed loop's throughput at each concurrency predicts "
     "for random arrivals (a birth-death chain). At capacity: the closed loop's optimum under the same SLO and price. "
-    "Hollow: a saturated rate, whose figures grow with the duration."
+    "Not drawn: saturated rates, whose figures grow with the duration."
 )
 _DISTRIBUTIONS = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."

@@ -167,20 +167,24 @@ _MOST_LOAD = 0.98  # of the closed loop's highest throughput: beyond it the chai
 
 
 def closed_loop_figures(judgement: Judgement) -> list[Figure]:
-    """In flight and E2E against requests/s: the closed loop's curve, the chain's prediction, the rates as measured."""
+    """In flight and E2E against requests/s: the closed loop's curve, the chain's prediction, the rates as measured but
+    for saturated ones, whose figures depend on the duration."""
     curve, closed = judgement.capacity_curve, judgement.capacity
     if curve is None or closed is None:
         return []
-    per_s, rates, found = dict(zip(curve.levels, curve.per_s, strict=True)), judgement.judged, list[Figure]()
+    per_s, found = dict(zip(curve.levels, curve.per_s, strict=True)), list[Figure]()
+    rates = [j for j in judgement.judged if not j.point.saturated]
     loops = [j for j in closed.judged if j.point.level.number in per_s]
-    low, high = min(*(j.point.level.number for j in rates), *curve.per_s), _MOST_LOAD * max(curve.per_s)
+    low, high = min([j.point.level.number for j in rates] + [*curve.per_s]), _MOST_LOAD * max(curve.per_s)
     chain = [(x, one) for x in np.linspace(low, max(low, high), 80) if (one := in_flight(curve, x)) is not None]
     apart = [
         abs(j.closed_loop.in_flight / seen - 1)
         for j in rates
-        if j.closed_loop and j.closed_loop.in_flight and (seen := j.point.ratios["in_flight"]) and not j.point.saturated
+        if j.closed_loop and j.closed_loop.in_flight and (seen := j.point.ratios["in_flight"])
     ]
-    title = f"the chain predicts the requests in flight within {_whole(max(apart))}" if apart else "no rate has both"
+    title = "in flight over requests/s, closed loop and chain"
+    if apart:
+        title = f"the chain predicts the requests in flight within {_whole(max(apart))}"
 
     def e2e_s(j: EvaluatedLevel) -> float | None:
         return j.point.distributions["e2e_s"].mean
@@ -196,7 +200,7 @@ def closed_loop_figures(judgement: Judgement) -> list[Figure]:
         lines = [
             Series("closed loop", tuple(Point(_rounded(per_s[j.point.level.number]), y)
                                         for j, y in zip(loops, of_loops, strict=True)), kind="rate"),
-            Series("rates", tuple(Point(_rounded(j.point.request_per_s or 0.0), y, misses=j.point.saturated)
+            Series("rates", tuple(Point(_rounded(j.point.request_per_s or 0.0), y)
                                   for j, y in zip(rates, of_rates, strict=True)), apart=True, kind="rate"),
             Series("chain", tuple(Point(x, y) for x, y in line), dashed=True, kind="rate"),
         ]  # fmt: skip
