@@ -112,6 +112,7 @@ class OpenLoopLoad(PointLoad):
         self._most = max(1, (files - OTHER_FILES) // 2) if most is None else most // n + (number < most % n)
         self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
         self._ready = Exchange(0, _NEVER_NS), b""  # the next request
+        self._awake_ns = _NEVER_NS  # from when on the loop stays awake for it
         self.n_window_open = 0  # of the window's requests: not ended, those not yet due too
         self._tail_ended = False
         self._timer = DueTimer(self.loop, self._send_due)
@@ -133,7 +134,7 @@ class OpenLoopLoad(PointLoad):
         self._sleep()
 
     def _prepare(self) -> None:
-        """Make the next request, before it is due: of a cold core the making takes as long as a server's answer."""
+        """Make the next request, before it is due: its making would be in its lateness."""
         if self._next >= len(self._offsets):
             self._due_ns = _NEVER_NS
             return
@@ -141,15 +142,15 @@ class OpenLoopLoad(PointLoad):
         index, self._due_ns = number + self._next * n, self._zero_ns + self._offsets[self._next]
         wire = self._of_endpoint[index % self._n_endpoints].requests[index].wire
         self._ready = Exchange(index, self._due_ns), wire
+        gap_ns = self._due_ns - now_ns()
+        self._awake_ns = self._due_ns - min(max(_SPIN_NS, gap_ns // _AWAKE_PART), _MOST_AWAKE_NS)
 
     def _sleep(self) -> None:
         if self._due_ns == _NEVER_NS:
             self._leave_if_done()
             return
-        left_ns = self._due_ns - now_ns()
-        awake_ns = min(max(_SPIN_NS, left_ns // _AWAKE_PART), _MOST_AWAKE_NS)
-        if left_ns > awake_ns:
-            self._timer.arm(self._due_ns - awake_ns)
+        if now_ns() < self._awake_ns:
+            self._timer.arm(self._awake_ns)
         else:
             self.loop.call_soon(self._send_due)  # the loop turns meanwhile
 

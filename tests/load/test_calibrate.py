@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import paired
 from benchsuite.cli.calibrate import calibration_row
 from benchsuite.load.calibrate import Setting, run_setting
 from benchsuite.progress import SweepResult
@@ -26,3 +27,12 @@ def test_a_point_that_was_stopped_stops_all(monkeypatch):
     monkeypatch.setattr("benchsuite.load.calibrate.sweep", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_setting(Setting(concurrency=2, tok_s=None))
+
+
+def test_two_trees_in_turn():
+    """The ratio is of the rounds: twice the CPU in each, whatever the machine did between them."""
+    theirs = [dict.fromkeys(paired.KEYS, value) for value in (1.0, 3.0)]
+    ours = [dict.fromkeys(paired.KEYS, value) for value in (2.0, 6.0)]
+    lines = paired.table(ours, theirs, "3a49d2f")
+    assert lines[1].split() == ["cpu_us_per_chunk", "2.0000", "4.0000", "2.000", "(2", "to", "2)"]
+    assert len(lines) == 1 + len(paired.KEYS)
