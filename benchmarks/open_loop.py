@@ -153,7 +153,7 @@ def queues() -> list[dict[str, Any]]:
             )  # fmt: skip
             print(
                 f"{kind} rho {rho}: wait {wait_ms.mean():.2f} ms ({low_ms:.2f} to {high_ms:.2f}, {len(runs)} seeds), "
-                f"formula {formula_ms:.2f}: {'inside' if inside else 'OUTSIDE'} (with the {way_ms.mean():.2f} ms on the "
+                f"formula {formula_ms:.2f}: {'inside' if inside else 'OUTSIDE'} (with {way_ms.mean():.2f} ms on the "
                 f"way as service {bound_ms:.2f}); the same arrivals by hand {by_hand_ms.mean():.2f}, measured "
                 f"{(wait_ms - by_hand_ms).mean():+.2f} ms ({least_ms:+.2f} to {most_ms:+.2f}): "
                 f"{'inside' if as_by_hand else 'OUTSIDE'}",
