@@ -23,6 +23,7 @@ from benchmarks import (
     million,
     nvml_faults,
     open_loop,
+    search,
     true_warnings,
     verdicts,
     whole_run,
@@ -52,6 +53,7 @@ BENCHMARKS = {
     "stall": open_loop.stall,
     "saturation": open_loop.saturated,
     "saturation-model": open_loop.saturation_model,
+    "search": search.search,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

@@ -1,9 +1,10 @@
 """Who may import whom: walks the imports and names the line that breaks a rule.
 
 words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
-core       workload, load.schedule, load.arrivals, client but for connection and reference_clients, analysis,
-           economics, and what report draws with: words but the clock, and core; never a socket, a file, a clock, a
-           process or a terminal. economics.prices and workload.wineval may read the tables that are bundled with them.
+core       workload, load.schedule, load.arrivals, load.search, client but for connection and reference_clients,
+           analysis, economics, and what report draws with: words but the clock, and core; never a socket, a file, a
+           clock, a process or a terminal. economics.prices and workload.wineval may read the tables that are bundled
+           with them.
 edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
 conductors load: all of the above.
 judgement  analysis, economics, report never import what measures (client, load, telemetry, serving), nor the reverse.
@@ -29,7 +30,8 @@ WORDS = (
     "load.arrivals",  # its profile is a key of the spec
 )  # fmt: skip
 CORE = (
-    "workload", "load.schedule", "load.arrivals", "client.stream", "client.request", "client.http", "servers",
+    "workload", "load.schedule", "load.arrivals", "load.search", "client.stream", "client.request", "client.http",
+    "servers",
     "analysis", "economics",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
@@ -61,6 +63,7 @@ LIBRARIES = {
         "saturation",
         "load.schedule",
         "load.arrivals",
+        "load.search",
         "analysis",
         "economics",
         "api",
