@@ -5,29 +5,40 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TO_RUN := $(VENV)/.ready-to-run
 
 .PHONY: setup demo test test-long test-slow check dist fuzz smoke smoke-cuda smoke-all gpu-evidence bench chaos examples docs lock sbom clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml requirements.lock
+# an environment with the locks $(1), and benchsuite in it
+define INSTALL
 	@test -n "$(PYTHON)" || { echo "benchsuite needs Python 3.11 or newer with venv; none was found." \
 	    "Try: make PYTHON=/path/to/python3.11"; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
 	    echo "setting up $(VENV) with uv"; \
 	    uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) \
-	    && uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	    && uv pip install --quiet --python $(BIN)/python --require-hashes $(1) \
 	    && uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
 	    echo "setting up $(VENV) with venv and pip"; \
 	    "$(PYTHON)" -m venv $(VENV) \
-	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
-	        -r requirements.lock \
+	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes $(1) \
 	    && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
-	@touch $(READY)
+endef
 
-demo: setup  # compiled once for all processes, even where the environment says otherwise; so for the tests
+$(READY): pyproject.toml requirements.lock
+	$(call INSTALL,-r requirements.lock)
+	@touch $(READY) $(READY_TO_RUN)
+
+# without what tests and checks need: what the container has, and hatchling, which installs benchsuite itself
+$(READY_TO_RUN): pyproject.toml docker/requirements.lock
+	@mkdir -p build && awk '/^(hatchling|pathspec|pluggy|tomlkit|trove-classifiers)==/,!/\\$$/' requirements.lock > build/hatchling.lock
+	$(call INSTALL,-r docker/requirements.lock -r build/hatchling.lock)
+	@touch $(READY_TO_RUN)
+
+demo: $(READY_TO_RUN)  # compiled once for all processes, even where the environment says otherwise; so for the tests
 	PYTHONDONTWRITEBYTECODE= $(BIN)/benchsuite demo || [ $$? -eq 6 ]  # 6: undecided, as one run a level often is
 
 # most tests wait for a server or a process, so more of them than there are cores
