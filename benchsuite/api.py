@@ -61,7 +61,7 @@ class Run:
         import numpy as np
         import pandas as pd
 
-        from benchsuite.analysis.requests import as_table, at_level, levels, per_request, rows_of
+        from benchsuite.analysis.requests import as_table, at_level, in_window, levels, per_request, rows_of
 
         frame: pd.DataFrame = self.stored.table.to_pandas()
         table = as_table(self.stored.table)
@@ -73,7 +73,8 @@ class Run:
         done = {(point.point_id, point.attempt) for point in self.stored.manifest.complete_points}
         attempts = frame["attempt"].fillna(0).astype(int)
         whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
-        frame = frame.assign(**derived, whole=pd.Series(whole, index=frame.index, dtype=bool))
+        judged = in_window(table).to_numpy() & np.array(whole, dtype=bool)
+        frame = frame.assign(**derived, whole=pd.Series(judged, index=frame.index, dtype=bool))
         unknown = [name for name in frame.columns if name not in REQUESTS]
         frame = frame.reindex(columns=[*REQUESTS, *unknown])
         return frame
@@ -90,14 +91,19 @@ class Run:
         """Each with the point that was being measured; no rows where nothing was sampled."""
         import pandas as pd
 
+        from benchsuite.analysis.time_series import windows_of
         from benchsuite.store.files import SAMPLE_SCHEMAS
 
         frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
         missing = pd.Series(pd.NA, index=frame.index, dtype="Int64")
         frame = frame.assign(point_id=None, concurrency=missing, rate_per_s=missing.astype("Float64"))
+        windows = {one.point_id: one.busy_s for one in windows_of(self.stored.manifest, self.stored.table)}
         for point in self.stored.manifest.points:
             if point.started_s is not None and point.ended_s is not None:
-                inside = frame["at_s"].between(point.started_s, point.ended_s)
+                edges = (point.started_s, point.ended_s)
+                if point.rate_per_s is not None and point.status == "complete":
+                    edges = windows[point.point_id]
+                inside = frame["at_s"].between(*edges)
                 values = (point.point_id, point.concurrency, point.rate_per_s)
                 for name, value in zip(("point_id", "concurrency", "rate_per_s"), values, strict=True):
                     frame.loc[inside, name] = value

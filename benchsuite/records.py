@@ -188,10 +188,10 @@ def _meanings(record: type) -> dict[str, str]:
 
 # derived of each request by analysis.requests, for frames only; no file has them
 DERIVED = {metric.key: metric.meaning for metric in LATENCIES if metric.each != "chunks"} | {
-    "whole": "true if its point was measured to its end: only those are judged"
+    "whole": "true if its point was measured to its end, and of a rate if it was due in the window: those are judged"
 }
 _WINDOW = {
-    "point_id": "the point that was being measured then; missing between points",
+    "point_id": "the point that was being measured then; missing between points, and before and behind a rate's window",
     "concurrency": "its level; missing between points, and at a rate",
     "rate_per_s": "its level, of an open loop",
 }

@@ -246,17 +246,19 @@ class LimitCheck:
 class ClosedLoop:
     """What a closed loop of the same server says of a rate: its chain (economics.capacity), and its optimum's price.
 
-    max_request_per_s: the most that any of its levels completed. in_flight, e2e_s, idle_share: predicted; None at that
-    rate and above, where there is no steady state. level: its optimum under the SLO, None without one; usd_*: there.
+    highest_request_per_s: what its highest level completed. in_flight, e2e_s, idle_share: predicted; None at that rate
+    and above, where there is no steady state. level: its optimum under the SLO, None without one; usd_*: there;
+    is_met: whether that is proven to meet the SLO.
     """
 
-    max_request_per_s: float
+    highest_request_per_s: float
     in_flight: float | None
     e2e_s: float | None
     idle_share: float | None
     level: Level | None
     usd_per_1m_output_tokens: float | None
     usd_per_request: float | None
+    is_met: bool = False
 
 
 @dataclass(frozen=True, slots=True)

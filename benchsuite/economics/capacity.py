@@ -352,4 +352,5 @@ def closed_loop(curve: SpeedCurve, rate_per_s: float, optimum: EvaluatedLevel | 
     if optimum is not None:
         level, cost = optimum.point.level, optimum.cost
         usd_per_1m, usd_per_request = cost.usd_per_1m_output_tokens, cost.usd_per_request
-    return ClosedLoop(max(curve.per_s), mean, time_s, idle_share, level, usd_per_1m, usd_per_request)
+    met = optimum is not None and optimum.slo_verdict == "met"
+    return ClosedLoop(curve.per_s[-1], mean, time_s, idle_share, level, usd_per_1m, usd_per_request, met)

@@ -389,10 +389,11 @@ def _capacity_texts(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> 
     elif best is not None:
         times = f"; {level.point.level.label} costs {number(cost / best)} times that" if cost and best else ""
         of_request = f", {usd(found.usd_per_request)} per request" * (found.usd_per_request is not None)
-        yield f"at capacity, {found.level.at} in a closed loop: {usd(best)}/1M output tokens{of_request}{times}"
+        at = f"{found.level.at} in a closed loop{', where the SLO is undecided' * (not found.is_met)}"
+        yield f"at capacity, {at}: {usd(best)}/1M output tokens{of_request}{times}"
     if over := [j.point.level for j in judged if j.closed_loop is not None and j.closed_loop.in_flight is None]:
-        most = f"the closed loop completes at most {number(found.max_request_per_s)} requests/s"
-        yield f"no steady state is predicted from {over[0].words} on: {most}"
+        most = f"which completes {number(found.highest_request_per_s)} requests/s at its highest"
+        yield f"from {over[0].words} on there is no steady state within the levels of the closed loop, {most}"
 
 
 def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:

@@ -286,6 +286,20 @@ def test_limits_on_users_say_why_they_are_not_known(tmp_path):
     assert all({warn.code for warn in one.point.warnings} == {"few_requests"} for one in judged.judged)
 
 
+def test_frames_of_a_rate_know_its_window(tmp_path):
+    """In a notebook: what is judged is `whole`, and samples before and behind the window are of no point."""
+    path = rate_folder(tmp_path / "run", rates=(2.0, 4.0), gpu=True)
+    run, judged = benchsuite.read_run(path), judge_run(read_run(path))
+    for one in judged.judged:
+        rows = run.requests[run.requests["rate_per_s"] == one.point.level.number]
+        assert rows["whole"].sum() == one.point.n_ok < len(rows)
+        assert rows[rows["whole"]]["e2e_s"].mean() == pytest.approx(one.point.distributions["e2e_s"].mean)
+        at_s = run.gpu[run.gpu["rate_per_s"] == one.point.level.number]["at_s"]
+        start_s, end_s = rows["window_start_s"].iloc[0], rows["window_end_s"].iloc[0]
+        assert start_s <= at_s.min() < start_s + 1
+        assert end_s - 1 < at_s.max() <= end_s
+
+
 def test_late_sending_is_the_clients(tmp_path):
     """What left 30 ms late (p99) makes the client its own bottleneck; what waited for --max-in-flight does not, and has
     a warning of its own."""

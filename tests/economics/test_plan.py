@@ -73,7 +73,7 @@ def test_what_a_closed_loop_says_of_a_rate():
     assert (one.level, one.usd_per_request) == (None, None)
     for rate in (1.0, 1.5):
         full = closed_loop(SpeedCurve((1.0,), (1.0,)), rate, None)
-        assert (full.in_flight, full.e2e_s, full.idle_share, full.max_request_per_s) == (None, None, None, 1.0)
+        assert (full.in_flight, full.e2e_s, full.idle_share, full.highest_request_per_s) == (None, None, None, 1.0)
     # Erlang: M/M/8 at 6.4 has 6.4 + .4576 x .8 / .2 in it; p0 by its sum
     eight = closed_loop(SpeedCurve(tuple(range(1, 9)), tuple(range(1, 9))), 6.4, None)
     assert eight.in_flight == pytest.approx(6.4 + 0.4576 * 4, abs=1e-3)
@@ -89,7 +89,7 @@ def test_the_paper_beside_a_rate():
     assert (found.in_flight, found.level.users) == (pytest.approx(29.3, rel=0.03), 16)
     assert found.usd_per_1m_output_tokens == machine.level.cost.usd_per_1m_output_tokens
     assert found.usd_per_request == pytest.approx(1.58 / 3600 / machine.level.point.request_per_s)
-    assert closed_loop(curve, found.max_request_per_s, machine.level).in_flight is None
+    assert closed_loop(curve, found.highest_request_per_s, machine.level).in_flight is None
 
 
 @pytest.mark.parametrize(
