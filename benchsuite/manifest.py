@@ -177,7 +177,7 @@ class PointEntry(Span):
     point_id: PointName
     status: str  # running, complete, stopped, failed, invalid or abandoned
     concurrency: Count | None = None
-    rate_per_s: float | None = None
+    rate_per_s: Annotated[float, Field(gt=0, lt=1e12)] | None = None
     repeat: Count | None = None
     attempt: Annotated[int, Field(ge=0, lt=MOST_ATTEMPTS)] = 0
     client: NumberTable = Field(default_factory=dict)  # how the measuring processes fared

@@ -27,8 +27,9 @@ class Saturation(NamedTuple):
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> Saturation | None:
-        """As a manifest has it."""
-        return cls(figures["tau"], figures["unserved"], figures["dropped"]) if figures else None
+        """As a manifest has it; None where it lacks one."""
+        known = [value for name in cls._fields if (value := figures.get(name)) is not None]
+        return cls(*known) if len(known) == len(cls._fields) else None
 
 
 def saturation(

@@ -8,6 +8,7 @@ import random
 import shutil
 import stat
 import struct
+import tempfile
 import zlib
 from array import array
 from functools import partial
@@ -603,6 +604,10 @@ def test_where_a_person_wants_an_output(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert [(tmp_path / "real" / name).read_text() for name in ("file", "other")] == ["mine"] * 2
     assert not write_output(Path("/dev/null"), "mine")
+    if Path("/dev/shm").is_dir():  # files in memory are files
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            assert write_output(Path(folder) / "new", "mine")
+            assert (Path(folder) / "new").read_text() == "mine"
     assert Path("/dev/null").is_char_device()
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path / "real", tmp_path / "gone" / "file"):
@@ -738,6 +743,7 @@ def test_runs_refused(tmp_path, content, what):
 DAMAGED = {
     "points.0.attempt": [2**31 - 1, -1, "x", 1.5],
     "points.0.ended_s": [1e300, float("inf"), "x"],
+    "points.0.rate_per_s": [0, -1.0, 1e300, float("inf"), float("nan"), "x"],
     "points.0.point_id": ["../../x", "", None, "a/b"],
     "points.0.client": [[], {"read_lag": 5}, {"read_lag": {"p99_us": []}}, {"n_reads": "x"}, {"n_reads": {}}],
     "points.0.clocks": [{"suspended_s": 10**400}, {"suspended_s": float("nan")}],

@@ -350,17 +350,22 @@ def _error(row: Mapping[str, Any]) -> str:
     return f"benchsuite: the request ended as {row['status']}{code}: {told}"
 
 
+_LONGEST_S = 10_000_000  # a run, and no table of its seconds is longer
+
+
 def _peaks(start_s: Floats, ttft_s: Floats, e2e_s: Floats, gaps_s: Sequence[Sequence[float]]) -> tuple[float, int]:
     """The most chunks and the most requests in any second since the first start, as vLLM counts them."""
     if not len(start_s):
         return 0.0, 0
     begin_s = start_s.min()
-    n_seconds = int(np.ceil((start_s + e2e_s).max() - begin_s)) + 1
+    n_seconds = int(np.clip(np.ceil((start_s + e2e_s).max() - begin_s), 0, _LONGEST_S)) + 1
     later_s = np.fromiter(chain.from_iterable(accumulate(gaps, initial=0.0) for gaps in gaps_s), np.float64)
     at_s = np.repeat(ttft_s + start_s, [len(gaps) + 1 for gaps in gaps_s]) + later_s - begin_s
     seconds = at_s.astype(np.int64)
-    chunks = np.bincount(seconds[seconds < n_seconds])
-    came = np.bincount((start_s - begin_s).astype(np.int64), minlength=n_seconds + 1)
-    ends = np.minimum((start_s + e2e_s - begin_s).astype(np.int64), n_seconds - 1)
+    chunks = np.bincount(seconds[(seconds >= 0) & (seconds < n_seconds)])
+    begins, ends = (
+        np.clip(at_s, 0, n_seconds - 1).astype(np.int64) for at_s in (start_s - begin_s, start_s + e2e_s - begin_s)
+    )
+    came = np.bincount(begins, minlength=n_seconds + 1)
     went = np.bincount(ends + 1, minlength=n_seconds + 1)
     return float(chunks.max(initial=0)), int(np.cumsum(came - went).max())

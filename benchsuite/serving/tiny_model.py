@@ -114,14 +114,15 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
         if token not in SPECIAL_TOKENS and (spec.any_bytes or _READABLE.issuperset(token))
     )
     weights = _weights(spec, producible)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "model.safetensors").write_bytes(safetensors.save(weights, metadata={"format": "pt"}))
-    tokenizer.save(str(out / "tokenizer.json"))
-    (out / "chat_template.jinja").write_text(_CHAT_TEMPLATE, "utf-8")
-    for name, content in _configs(spec).items():
-        (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    if gguf:
-        _write_gguf(out, spec, vocabulary, weights)
+    with os_error_as(EngineError, "the tiny model cannot be written", out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "model.safetensors").write_bytes(safetensors.save(weights, metadata={"format": "pt"}))
+        tokenizer.save(str(out / "tokenizer.json"))
+        (out / "chat_template.jinja").write_text(_CHAT_TEMPLATE, "utf-8")
+        for name, content in _configs(spec).items():
+            (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+        if gguf:
+            _write_gguf(out, spec, vocabulary, weights)
     return sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every)
 
 

@@ -79,7 +79,9 @@ def write_output(path: Path, text: str) -> bool:
     if path.is_dir() or not path.parent.is_dir():
         given, expected = "a folder" if path.is_dir() else "no such folder", "a file in a folder that exists"
         raise InputError("a file cannot be written", where=str(path), given=given, expected=expected)
-    through = str(path.absolute()).startswith(("/dev/", "/proc/")) or (path.exists() and not path.is_file())
+    place = str(path.absolute())
+    device = place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/")
+    through = device or (path.exists() and not path.is_file())
     with os_error_as(StoreError, "a file cannot be written", path):
         if not through:
             write_text(path.resolve(), text)

@@ -281,6 +281,13 @@ def test_a_schedule_is_of_its_seed_alone() -> None:
     assert offsets() != offsets(repeat=1)
 
 
+def test_figures_of_saturation_that_a_manifest_lacks():
+    """Of another version, or of a run folder that somebody changed: not known."""
+    figures = {"tau": 0.9, "unserved": 0.5, "dropped": 0.0}
+    assert Saturation.of(figures).saturated
+    assert [Saturation.of(one) for one in ({}, {"tau": 0.9}, figures | {"dropped": None})] == [None] * 3
+
+
 WRONG = [
     ({"load": {"rate": [1], "concurrency": [8]}}, "not both"),
     ({"load": {"rate": [0]}}, "a rate is a number from"),

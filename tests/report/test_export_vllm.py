@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_tpot_where_chunks_hold_several_tokens():
     times = {"sent_s": 0.0, "first_token_s": 0.1, "last_token_s": 0.22}
     rows = [BLANK | times | {"chunk_gap_us": [120_000], "output_tokens": 8}]
     assert vllm_result(table(rows), 1.0)["mean_tpot_ms"] == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("odd", [{"sent_s": -1e14}, {"first_token_s": -1e14}, {"last_token_s": 9e14}, {"sent_s": 9e14}])
+def test_rows_of_impossible_times_take_no_memory(odd):
+    """A table of the seconds of a run that would last longer than the earth: its peaks are of what is possible."""
+    times = {"sent_s": 0.0, "first_token_s": 0.1, "last_token_s": 0.2, "output_tokens": 2, "chunk_gap_us": [100_000]}
+    rows = [BLANK | times, BLANK | times | odd]
+    tracemalloc.start()
+    try:
+        vllm_result(table(rows), 1.0)
+        assert tracemalloc.get_traced_memory()[1] < 1e9
+    finally:
+        tracemalloc.stop()
 
 
 def test_vllms_keys():
