@@ -39,12 +39,15 @@ FAULTS = {
     "all processes": ("send@worker-{last}:{n}:kill-group", -signal.SIGKILL),
     "Ctrl-C": ("send@worker-{last}:{n}:signal=2", 1),
 }
-_SLOW = {(4, "wait"), (1, "drop"), (1, "replay")}
+_OFTEN = {(1, "wait"), (4, "drop")}  # each with each fault; a trace with one of them
 CASES = [
-    pytest.param(workers, load, marks=[pytest.mark.slow] if (workers, load) in _SLOW else [])
-    for load in LOADS
-    for workers in (1, 4)
-]
+    pytest.param(
+        fault, workers, load,
+        marks=() if (workers, load) in _OFTEN or (fault, workers, load) == ("the conductor", 4, "replay")
+        else pytest.mark.slow,
+    )
+    for fault in FAULTS for workers in (1, 4) for load in LOADS
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,7 @@ def rows_of(found: Run, attempt: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["place"])
 
 
-@pytest.mark.parametrize(("workers", "load"), CASES)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "workers", "load"), CASES)
 def test_a_killed_open_loop(fault: str, workers: int, load: str, url: str, tmp_path: Path) -> None:
     """Rows + lost = issued, said where somebody is left to say it; the point is not complete; resumed, it is whole."""
     (text, code), n = FAULTS[fault], 48 // workers
