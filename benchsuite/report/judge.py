@@ -304,7 +304,13 @@ def _closed(run: Run, capacity: Run, limits: Slo, price: PriceSpec) -> Judgement
             raise PointsError(what, where=where, given=other.at, expected=expected)
     names = ("in the run of rates", "in the closed loop")
     refuse_unlike(differences(run.manifest, capacity.manifest), None, CAPACITY_GROUPS, names, "--capacity")
-    return judge_run(capacity, slo=limits, price=price)
+    judged = judge_run(capacity, slo=limits, price=price)
+    if SpeedCurve.of(j.point for j in judged.judged) is None:
+        where, expected = str(capacity.path), "a level with successful requests"
+        raise PointsError(
+            "the closed loop completed no request, so it predicts nothing", where=where, expected=expected
+        )
+    return judged
 
 
 def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:

@@ -229,6 +229,16 @@ def test_a_closed_loop_of_something_else_is_refused(tmp_path):
             judge_run(run, capacity=capacity)
 
 
+def test_a_closed_loop_of_failures_predicts_nothing(tmp_path):
+    """It is refused; one that is stopped before a level was complete too."""
+    rates = read_run(rate_folder(tmp_path / "run", rates=(2.0,)))
+    failed = closed_folder(tmp_path / "failed", faults={"timeout": 64})
+    with pytest.raises(PointsError, match="completed no request"):
+        judge_run(rates, capacity=read_run(failed))
+    with pytest.raises(PointsError, match="no level of the run was measured"):
+        judge_run(rates, capacity=read_run(closed_folder(tmp_path / "cut", manifest={"points": []})))
+
+
 def test_no_level_of_the_closed_loop_meets_the_slo(tmp_path):
     """Then there is no price at capacity, and the prediction stands."""
     rates = read_run(rate_folder(tmp_path / "run", rates=(2.0,), slo="ttft_mean<1ms"))
