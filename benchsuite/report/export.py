@@ -23,7 +23,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement, judged_again, judged_spec
-from benchsuite.report.level_tables import CLOSED_LOOP_TITLE, closed_loop_table
+from benchsuite.report.level_tables import CLOSED_LOOP, CLOSED_LOOP_TITLE, closed_loop_table
 from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.store.run_folder import Run
 
@@ -117,7 +117,8 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
 
 
 def capacity_json(judgement: Judgement) -> dict[str, Any]:
-    """`capacity`: the closed loop that rates are compared with, and its optimum under the same SLO; {} without one."""
+    """`capacity`: the closed loop that rates are compared with, its optimum under the same SLO, and the rates beside
+    it, measured and predicted; {} without one."""
     if (closed := judgement.capacity) is None:
         return {}
     points = [
@@ -127,7 +128,8 @@ def capacity_json(judgement: Judgement) -> dict[str, Any]:
         for j in closed.judged
     ]
     named = {"run_id": closed.run_id, "source": closed.source, "differences": judgement.capacity_notes}
-    return {"capacity": {**named, "optimum": _level_json(closed.best), "points": points}}
+    rates = [{column: BY_COLUMN[column].of(j) for column in CLOSED_LOOP} for j in judgement.judged]
+    return {"capacity": {**named, "optimum": _level_json(closed.best), "points": points, "rates": rates}}
 
 
 def balance_json(judgement: Judgement, level: Level) -> dict[str, Any]:
