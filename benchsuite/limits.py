@@ -86,6 +86,8 @@ TABLE = {
     "profile_chars": Limit(256 * KIB, "characters", "a rate profile, or its table", "it is refused"),
     "manifest_bytes": Limit(64 * MIB, "bytes", "the manifest of a run, the plan of a matrix", "the folder is refused"),
     "row_chars": Limit(256 * MIB, "characters", "a row of a request set", "the set is refused"),
+    "set_bytes": Limit(32 * 1024 * MIB, "bytes", "a request set, unpacked, in a file in TMPDIR", "the set is refused",
+                       "--requests"),
     "set_tokens": Limit(1_000_000_000, "tokens", "the random texts of a set, or of a trace", "the set is refused",
                         "--requests"),
     "parquet_bytes": Limit(2**34, "bytes", "a Parquet file of a run, unpacked; also its rows", "the run is refused"),

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchsuite.errors import WorkloadError
 from benchsuite.file_list import FileList
+from benchsuite.limits import most
 
 _MOST_IN_MEMORY = 2**25  # bytes of a set, about; of a larger one one request at a time
 _OBJECT_BYTES = 1024  # of a prompt, apart from its text
@@ -90,7 +92,7 @@ class Workload:
 
 
 def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:
-    """The prompts, in their order, as a workload."""
+    """The prompts, in their order, as a workload. Raises WorkloadError for one that is too large."""
     digest, n_bytes = hashlib.sha256(), 0
     kept: list[Prompt] | FileList[Prompt] = []
     for prompt in prompts:
@@ -98,6 +100,11 @@ def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None 
             digest.update(f"{line}\n".encode())
             n_bytes += len(line) + _OBJECT_BYTES
         kept.append(prompt)
+        if n_bytes > most("set_bytes"):
+            raise WorkloadError(
+                "the request set is too large", where=name, given=f"more than {n_bytes:,} bytes",
+                expected=f"at most {most('set_bytes'):,}", hint=f"--requests {len(kept) - 1}",
+            )  # fmt: skip
         if isinstance(kept, list) and n_bytes > _MOST_IN_MEMORY:
             kept = FileList(kept, attrgetter(*_FIELDS), lambda values: Prompt(*values))
     return Workload(name, tuple(kept) if isinstance(kept, list) else kept, digest.hexdigest(), reading=reading)

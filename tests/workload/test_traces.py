@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,16 @@ def test_a_trace_of_more_tokens_than_memory_is_refused(monkeypatch):
         parse_workload(rows, where="set")
     assert (refused.value.given, refused.value.hint) == ("1,800 tokens in 3 requests", "--requests 2")
     assert len(parse_workload(rows, where="set", requests=2).prompts) == 2
+
+
+def test_a_set_without_an_end_is_refused(monkeypatch):
+    """A packed file of a few bytes may hold as many rows as it likes: their bytes are counted."""
+    monkeypatch.setitem(TABLE, "set_bytes", TABLE["set_bytes"]._replace(most=20_000))
+    packed = gzip.compress(b'{"prompt":"a"}\n' * 1_000_000)
+    with pytest.raises(WorkloadError, match="too large") as refused:
+        parse_workload(packed, where="set")
+    assert (refused.value.where, refused.value.hint) == ("set", "--requests 18")
+    assert len(parse_workload(packed, where="set", requests=18).prompts) == 18
 
 
 def test_the_size_of_blocks():
