@@ -20,6 +20,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, Config
 from benchsuite.errors import PointsError, read_json
 from benchsuite.level import Level
 from benchsuite.records import SCHEMA_VERSION, Status, TokenSource
+from benchsuite.spec import LEAST_RATE, MOST_RATE
 from benchsuite.strict_model import validated
 
 NO_SERVER = "http://imported.invalid"  # a spec needs a URL; .invalid is reserved to name nothing (RFC 2606)
@@ -147,12 +148,17 @@ def status_of_error(error: str | None) -> tuple[Status, int | None]:
 def with_levels(points: Sequence[ImportedPoint], levels: Sequence[Level]) -> tuple[ImportedPoint, ...]:
     """The points with the level that the user names: none, one for all, or one each.
 
-    Raises PointsError if a point still has none, if a file says otherwise, if the numbers do not match, or if some are
-    of an open loop and others of a closed one.
+    Raises PointsError if a point still has none, for a rate that no sweep can have, if a file says otherwise, if the
+    numbers do not match, or if some are of an open loop and others of a closed one.
     """
     if len(levels) not in (0, 1, len(points)):
         what, given = "as many levels as points, or one for all", f"{len(levels)} levels, {len(points)} points"
         raise PointsError(what, where="--concurrency, --rate", given=given)
+    places = [*((point.where, point.level) for point in points), *(("--rate", level) for level in levels)]
+    for where, level in places:
+        if level is not None and level.rate_per_s is not None and not LEAST_RATE <= level.rate_per_s <= MOST_RATE:
+            expected = f"{LEAST_RATE} to {MOST_RATE:,} requests/s"
+            raise PointsError("the rate is none", where=where, given=level.rate_per_s, expected=expected)
     named = levels if len(levels) > 1 else [levels[0] if levels else None] * len(points)
     chosen = []
     for point, level in zip(points, named, strict=True):

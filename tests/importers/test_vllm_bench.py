@@ -144,6 +144,19 @@ def test_all_mistakes_at_once():
     assert [line.split(":")[0].strip() for line in caught.value.what.split("\n")[1:]] == ["model_id", "max_concurrency"]
 
 
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), -1.0, 0.0, 1e-9, 1e9])
+def test_a_rate_that_none_can_be(rate: float) -> None:
+    """From the command line or a file: refused with its place."""
+    points = parse(vllm_with(max_concurrency=None, request_rate=None), where="x")
+    with pytest.raises(PointsError) as refused:
+        with_levels(points, [Level(rate, "rate")])
+    assert refused.value.where == "--rate"
+    named = [dataclasses.replace(points[0], level=Level(rate, "rate"))]
+    with pytest.raises(PointsError) as refused:
+        with_levels(named, [])
+    assert (refused.value.where, refused.value.expected) == (points[0].where, "0.001 to 100,000 requests/s")
+
+
 def test_a_rate_is_an_open_loop() -> None:
     """Without a limit of requests in flight the rate is the level, and latencies count from when each was due."""
     tree = json.loads(vllm_with(max_concurrency=None, request_rate=2.5))
