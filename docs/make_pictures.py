@@ -153,8 +153,11 @@ def pages() -> dict[str, str]:
 def screenshots(folder: Path) -> None:
     """report_NAME_{desktop,phone,dark,print}.webp of both reports."""
     sys.path.insert(0, str(ROOT / "tests" / "browser"))
-    from chromium_for_tests import Browser
+    from chromium_for_tests import PROGRAM, Browser
 
+    if not PROGRAM:
+        print("no Chromium on PATH: docs/pictures/*.webp are as they were", file=sys.stderr)
+        return
     browser = Browser(folder / "profile")
     shots: dict[str, dict[str, Any]] = {
         "desktop": {"width": 1280, "height": 1000},
