@@ -107,10 +107,9 @@ docs: .venv-docs/.ready
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
 	@touch $@
 
-# the stored run of the demo, and what README, guide, pictures and snapshots show of it: with nothing else to do here
+# the stored run of the demo, and what README, guide and pictures show of it: on a machine with nothing else to do
 examples: setup
 	$(BIN)/python docs/make_pictures.py --demo --screenshots
-	$(BIN)/python -m pytest tests/test_surfaces.py --snapshot-update
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -4,7 +4,7 @@ From the run in results/examples/demo: demo.svg, cost and TTFT against concurren
 docs/examples, through the same code: frontier.svg, its figure 1; paper_curves.svg, latency and cost of its Table 4.
 --screenshots also takes those of both reports in a headless Chromium, as WebP: desktop, phone, dark, print.
 --demo first runs `benchsuite demo` (nothing else should run here), which takes the place of the stored run; then the
-pages say what is printed of it. `make examples` is all of it, and the tests' snapshots.
+pages say what is printed of it. `make examples` is all of it.
 """
 
 from __future__ import annotations
@@ -35,31 +35,30 @@ from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[1]
 PICTURES, EXAMPLES = ROOT / "docs" / "pictures", ROOT / "docs" / "examples"
-DEMO, FIGURES = ROOT / "results" / "examples" / "demo", ROOT / "tests" / "figures.json"
+DEMO = ROOT / "results" / "examples" / "demo"
 PAPER_USD_PER_HOUR = 1.58
 PAD, TITLE, LINE, FOOT = 16, 14, 19, 30
 PANEL, NAMED = Frame(430, 280), Frame(480, 330, 50, 140, 44, 44)
 
 
 def benchsuite(*words: str) -> str:
-    """What a command prints in a terminal of 110 columns. Raises RuntimeError where it neither decides nor leaves it
-    undecided."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchsuite", *words], cwd=ROOT, env=os.environ | {"COLUMNS": "110"}, text=True,
-        stdout=subprocess.PIPE, check=False,
-    )  # fmt: skip
+    """What a command prints. Raises RuntimeError unless it decides, or leaves it undecided."""
+    command, environment = [sys.executable, "-m", "benchsuite", *words], os.environ | {"COLUMNS": "80"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, check=False)
     if done.returncode not in (0, 6):
         raise RuntimeError(f"{words}: exit code {done.returncode}")
     return done.stdout
 
 
 def measure_demo() -> None:
-    """A new run in results/examples/demo, without the interpreter's path."""
+    """A new run in results/examples/demo, without what names this machine."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "demo"
         print(benchsuite("demo", "--output", str(run)))
         manifest = json.loads((run / "manifest.json").read_text("utf-8"))
-        manifest["launched_server"] |= {"command": ["python", *manifest["launched_server"]["command"][1:]]}
+        manifest["launched_server"]["command"][0] = "python"
+        for facts in ("host", "clock"):
+            manifest[facts].pop("boot_id", None)
         shutil.rmtree(DEMO)
         DEMO.mkdir()
         (DEMO / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
@@ -69,19 +68,16 @@ def measure_demo() -> None:
 
 def update_pages() -> None:
     """README's sentence and the guide's plan, as they are printed of the run."""
-    sentence = re.search(
-        r"^\d+ (?:looks best|meets).*?(?=\n\S)", benchsuite("decide", str(DEMO.relative_to(ROOT))), re.M | re.S
-    )
+    decided = benchsuite("decide", str(DEMO.relative_to(ROOT)))
+    sentence = re.search(r"^(?:\d|no level).*?(?=\n\S)", decided, re.M | re.S)
     readme, guide = ROOT / "README.md", ROOT / "docs" / "guide" / "api-or-gpus.md"
     command = re.search(r"^benchsuite (plan results/examples/demo.*?[^\\])\n", guide.read_text("utf-8"), re.M | re.S)
     if sentence is None or command is None:
         raise RuntimeError("no sentence of the decision, or no command in the guide")
-    plan = benchsuite(*shlex.split(command[1].replace("\\\n", " ")))
+    plan = benchsuite(*shlex.split(command[1].replace("\\\n", " "))).partition("\nassumed:")[0]
     for page, text in ((readme, sentence[0]), (guide, plan)):
         before, _, rest = page.read_text("utf-8").partition("```text\n")
         page.write_text(f"{before}```text\n{text.strip()}\n```{rest.partition('```')[2]}", "utf-8")
-    kept = json.loads(FIGURES.read_text("utf-8"))  # of the tests, which keep what no new run has
-    FIGURES.write_text(json.dumps({name: of for name, of in kept.items() if not name.endswith("_demo")}, indent=0))
 
 
 def demo(run: Run) -> str:

@@ -101,7 +101,7 @@ def cli() -> CommandLine:
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the demo's run, the fixture v1, the tables of docs/examples, and made runs. Only to read.
+    """A folder with a run of the demo, the fixture v1, the tables of docs/examples, and made runs. Only to read.
 
     telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
     repeats of some noise. slower: the same, 20 to 30 % slower. arm_a, arm_b: as of one session of `ab`, B 20 % slower.
@@ -109,7 +109,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     server that does 10 a second, which `closed` is the closed loop of.
     """
     root = tmp_path_factory.mktemp("stored")
-    shutil.copytree(ROOT / "results" / "examples" / "demo", root / "demo")
+    shutil.copytree(ROOT / "tests" / "fixtures" / "demo", root / "demo")
     for run in (ROOT / "tests" / "fixtures" / "runs").iterdir():
         shutil.copytree(run, root / run.name)
     for table in (ROOT / "docs" / "examples").glob("*.*"):

@@ -22,7 +22,7 @@ from benchsuite.simulator.server import simulator
 from benchsuite.store.files import SAMPLE_SCHEMAS
 
 ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "results" / "examples" / "demo"
+DEMO = ROOT / "tests" / "fixtures" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_a_sweep_that_cannot_be_is_an_error(tmp_path, flags, error, words):
 def test_the_example_runs(monkeypatch, capsys):
     """docs/examples/notebook.py prints the table of levels and two decisions."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["notebook.py"])
+    monkeypatch.setattr("sys.argv", ["notebook.py", str(DEMO)])
     runpy.run_path("docs/examples/notebook.py")
     printed = capsys.readouterr().out
     assert "concurrency" in printed

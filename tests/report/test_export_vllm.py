@@ -19,7 +19,7 @@ from benchsuite.store.files import SCHEMA
 from benchsuite.store.run_folder import Run, read_run
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "results" / "examples" / "demo"
+DEMO = ROOT / "tests" / "fixtures" / "demo"
 THEIRS = ROOT / "tests" / "data" / "importers" / "vllm_bench_0.32.json"
 BLANK = {
     "status": "ok", "error": None, "http_status": None, "text": None, "input_tokens": 5, "scheduled_s": 0.0,
