@@ -77,7 +77,8 @@ def update_pages() -> None:
     plan = benchsuite(*shlex.split(command[1].replace("\\\n", " "))).partition("\nassumed:")[0]
     for page, text in ((readme, sentence[0]), (guide, plan)):
         before, _, rest = page.read_text("utf-8").partition("```text\n")
-        page.write_text(f"{before}```text\n{text.strip()}\n```{rest.partition('```')[2]}", "utf-8")
+        text = re.sub(r" +$", "", text.strip(), flags=re.M)
+        page.write_text(f"{before}```text\n{text}\n```{rest.partition('```')[2]}", "utf-8")
 
 
 def demo(run: Run) -> str:

@@ -17,9 +17,12 @@ import pytest
 import benchsuite
 from benchsuite.errors import InputError, PointsError, PriceError, RunError
 from benchsuite.records import DERIVED, TABLES, GpuSample, RequestRecord, ServerSample
+from benchsuite.report.export import summary_json
+from benchsuite.report.judge import judge_run
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.store.files import SAMPLE_SCHEMAS
+from benchsuite.store.run_folder import read_run
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "tests" / "fixtures" / "demo"
@@ -82,8 +85,8 @@ def test_requests_are_the_rows_with_their_derived_figures(run):
 
 
 def test_levels_are_those_of_summary_json(run):
-    """`summarise` gives the figures that the sweep wrote into summary.json."""
-    points = json.loads((DEMO / "summary.json").read_text())["points"]
+    """`summarise` gives the figures that a sweep writes into summary.json."""
+    points = summary_json(judge_run(read_run(DEMO)))["points"]
     levels = benchsuite.summarise(run)
     assert levels["concurrency"].tolist() == [1, 4, 8, 16, 32, 64]
     assert levels["ttft_mean_s"].tolist() == pytest.approx([point["ttft_s"]["mean"] for point in points])
