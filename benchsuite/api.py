@@ -97,7 +97,7 @@ class Run:
         frame: pd.DataFrame = (SAMPLE_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
         missing = pd.Series(pd.NA, index=frame.index, dtype="Int64")
         frame = frame.assign(point_id=None, concurrency=missing, rate_per_s=missing.astype("Float64"))
-        windows = {one.point_id: one.busy_s for one in windows_of(self.stored.manifest, self.stored.table)}
+        windows = {one.point_id: one.busy_s for one in windows_of(self.stored.manifest, self.stored.whole)}
         for point in self.stored.manifest.points:
             if point.started_s is not None and point.ended_s is not None:
                 edges = (point.started_s, point.ended_s)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from benchsuite.analysis.client_accuracy import client_effects, lateness
 from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
-from benchsuite.analysis.requests import at_level, rows_where
+from benchsuite.analysis.requests import at_level, in_window, rows_where
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
 from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUse, attribute, server_use
@@ -347,7 +347,7 @@ def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level
         states = [entry.client for entry in _entries(run, level) if entry.client]
         if states:
             of_level = rows_where(rows, at_level(rows, level))
-            answered = rows_where(of_level, pc.equal(of_level["status"], "ok"))
+            answered = rows_where(of_level, pc.and_(pc.equal(of_level["status"], "ok"), in_window(of_level)))
             lags_us = [(state.get("loop_lag") or {}).get("p99_us") for state in states]
             lag_s = max((lag_us * 1e-6 for lag_us in lags_us if lag_us is not None), default=None)
             paced = level.rate_per_s is not None or load.get("max_request_rate") is not None
@@ -371,7 +371,8 @@ def _prefix_hits(rows: Any, points: Sequence[PointSummary], use: Sequence[Server
         if server is not None and server.reasons.get("prefix_cache") == NO_QUERIES:
             share = 0.0
         if share is None:
-            own = rows.select(["cached_tokens", "input_tokens"]).filter(at_level(rows, point.level)).drop_null()
+            mine = pc.and_(at_level(rows, point.level), in_window(rows))
+            own = rows.select(["cached_tokens", "input_tokens"]).filter(mine).drop_null()
             total = pc.sum(own["input_tokens"]).as_py()
             share = pc.sum(own["cached_tokens"]).as_py() / total if total else None
         found[point.level] = share

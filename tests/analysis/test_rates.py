@@ -310,6 +310,18 @@ def test_frames_of_a_rate_know_its_window(tmp_path):
         assert end_s - 1 < at_s.max() <= end_s
 
 
+def test_what_the_client_did_before_the_window_is_no_matter(tmp_path):
+    """Reads that it merged in the warm-up leave its verdict as it is; in the window they do not."""
+
+    def merged(row, early: bool):
+        late = row._replace(n_reads=4, merged_reads=2, read_lag_max_us=60_000)
+        return late if (row.scheduled_s < row.window_start_s) is early else row
+
+    for early, verdict in ((True, "ok"), (False, "client-bound")):
+        path = rate_folder(tmp_path / verdict, rates=(5.0,), row=lambda row, early=early: merged(row, early))
+        assert judge_run(read_run(path)).clients[Level(5.0, "rate")].verdict == verdict
+
+
 def test_late_sending_is_the_clients(tmp_path):
     """What left 30 ms late (p99) makes the client its own bottleneck; what waited for --max-in-flight does not, and has
     a warning of its own."""

@@ -135,3 +135,16 @@ def test_names_are_moved_apart_in_their_order():
     assert apart([10, 11, 50], 14, 0, 100) == [3.5, 17.5, 50]
     assert apart([98, 99, 40], 14, 0, 100) == [86, 100, 40]
     assert apart([], 14, 0, 100) == []
+
+
+def test_an_axis_of_any_number():
+    """With an x_label x is linear from 0, not the levels'; points apart have no line, a law has no points."""
+    points = tuple(Point(x, x) for x in (1.9, 5.15, 9.75))
+    chart = level_chart([Series("rates", points, apart=True)], title="t", y_label="y", x_label="requests/s")
+    assert "<polyline" not in chart
+    assert {"0", "5", "10", "requests/s"} <= set(texts(chart))
+    assert "1.9" not in texts(chart)
+    both = level_chart(
+        [Series("rates", points, apart=True), Series("chain", points, dashed=True)], title="t", y_label="y", x_label="x"
+    )
+    assert both.count("<polyline") == 1
