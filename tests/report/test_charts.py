@@ -142,8 +142,8 @@ def test_an_axis_of_any_number():
     points = tuple(Point(x, x) for x in (1.9, 5.15, 9.75))
     chart = level_chart([Series("rates", points, apart=True)], title="t", y_label="y", x_label="requests/s")
     assert "<polyline" not in chart
-    assert {"0", "5", "10", "requests/s"} <= set(texts(chart))
-    assert "1.9" not in texts(chart)
+    assert {"0", "2", "10", "requests/s"} <= set(texts(chart))
+    assert {"1.9", "5.15"}.isdisjoint(texts(chart))
     both = level_chart(
         [Series("rates", points, apart=True), Series("chain", points, dashed=True)], title="t", y_label="y", x_label="x"
     )
