@@ -77,7 +77,7 @@ def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:
         elif limit.share not in (None, 1) and each is not None and not np.isnan(each).all():
             shares[limit.name] = _of_share(~limit.holds(each[~np.isnan(each)]), 1 - (limit.share or 0))[:2]
         verdicts.append("kept" if low > BAND else "missed" if high < -BAND else "undecided")
-    paid = rows.parts["good" if level.kind == "rate" and slo.goodput else "arrived_tokens"]
+    paid = rows.parts["good_completed" if level.kind == "rate" and slo.goodput else "arrived_tokens"]
     ln_x = None
     if paid.sum() > 0:
         value, error, _ = _mean(paid)
@@ -138,7 +138,7 @@ def _ratio(ratio: tuple[tuple[str, ...], str], rows: ProbeRows, level: Level) ->
             return None
         each_s = rows.part_s * (level.users if below == "user_s" else 1)
         return _mean(sum((rows.parts[name] for name in above), start=np.zeros(PARTS)) / each_s)
-    over, under = rows.sums[above[0]], rows.sums[below]
+    over, under = (np.nan_to_num(rows.sums[name]) for name in (above[0], below))
     if under.sum() <= 0 or len(over) < PARTS:
         return None
     value = float(over.sum() / under.sum())

@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 
 _WITHIN = 0.5  # a margin beyond e^0.5 says no more of where it crosses zero: limits fall off cliffs
 _FALL = 0.02  # of throughput, that is more than noise
+_LIKELY_MET = 0.8  # at the end of a budget
 _WIDEST = 4.0  # the longest step up
 _DRAWS = 2000
 _PRIOR_SD = 0.02  # what runs of one level are likely to differ by, until they have shown it
@@ -311,7 +312,9 @@ class Search:
         if reason == "none_feasible" or not measured:
             return End(reason, None)
         view = view or _View(spec, results)
-        level = answer or max(measured, key=lambda k: (view.p_good[k], view.p_met[k], -k))
+        # a level that may well miss the SLO is worse than one that is somewhat too dear
+        safe = {k for k in measured if view.p_met[k] >= _LIKELY_MET} or measured
+        level = answer or max(safe, key=lambda k: (view.p_good[k], view.p_met[k], -k))
         if view.p_met[level] < 1 - spec.confidence and not any(one.least > 0 for one in results):
             return End("none_feasible" if min(measured) <= spec.low else reason, None)
         seen = _Seen(results)

@@ -39,6 +39,18 @@ def test_margins_of_a_mean_and_a_rate():
     assert found.ln_x == (pytest.approx(math.log(1000)), 0.0)
 
 
+def test_every_rate_has_its_parts():
+    """4 requests a second of 200 tokens read and 100 made: the rates of the system; a limit on none is unknown."""
+    parts = {"completed": np.full(PARTS, 4.0), "prefilled_tokens": np.full(PARTS, 800.0)}
+    parts |= {"arrived_tokens": np.full(PARTS, 400.0), "good_completed": np.full(PARTS, 2.0)}
+    one = rows(np.full(200, 0.5), good=100)
+    slo = parse_slo("rps>2,throughput>200,total_throughput>600,goodput>1;goodput:ttft<1s")
+    found = look(slo, ProbeRows(one.each, one.sums, parts, 1.0), Level(4.0, "rate"))
+
+    assert [value for value, _ in found.margins.values()] == [pytest.approx(math.log(2))] * 4
+    assert found.ln_x[0] == pytest.approx(math.log(2))
+
+
 def test_the_margin_of_a_share_is_that_of_its_bad_part():
     """10 of 400 are not good, where 20 may be: ln(0.05 / (10.5 / 401)); of none at all half a one is counted."""
     slo = parse_slo("attainment>=95%;goodput:ttft<1s")

@@ -167,7 +167,7 @@ class Engine:
         start_s, first, whole = self.now_s, len(self.begin_s), len(self.begin_s)
         level = Level(probe.level, law.kind)
         for n in probe.looks:
-            while whole - first < n or (law.kind == "rate" and self.now_s - start_s < 60.0):
+            while whole - first < n or (law.kind == "rate" and self.now_s - start_s < 120.0):
                 self.run()
                 while whole < len(self.end_s) and self.end_s[whole] == self.end_s[whole]:
                     whole += 1
@@ -191,17 +191,19 @@ class Engine:
         tokens = np.array([self.outputs[i % _DRAWN] for i in range(first, whole)], dtype=float)
         spans_s = np.where(tokens > 1, end_s - first_s, np.nan)
         each = {"ttft_s": first_s - begin_s, "e2e_s": end_s - begin_s, "tpot_s": spans_s / np.maximum(tokens - 1, 1)}
-        edges_s = np.linspace(start_s, self.now_s, PARTS + 1)
+        # tokens of requests in flight are not known to who reads rows: up to when the last that is judged began
+        end_s = self.now_s if self.law.kind == "rate" or not len(begin_s) else float(begin_s[-1])
+        edges_s = np.linspace(start_s, end_s, PARTS + 1)
         parts = {
             "arrived_tokens": np.diff(np.interp(edges_s, self.log_s, self.log_tokens)),
-            "ok": np.diff(np.searchsorted(self.ends_s, edges_s)).astype(float),
+            "completed": np.diff(np.searchsorted(self.ends_s, edges_s)).astype(float),
         }
         n = whole - first
         good = np.ones(n, dtype=bool)
         for limit in self.law.limits.goodput:
             good &= limit.holds(each[limit.metric]) | np.isnan(each[limit.metric])
         if self.law.limits.goodput:
-            parts["good"] = parts["ok"] * (good.mean() if n else 0.0)
+            parts["good_completed"] = parts["completed"] * (good.mean() if n else 0.0)
         sums = {
             "issued": np.ones(n), "failed": np.zeros(n), "empty": np.zeros(n), "good": good.astype(float),
             "decode_tokens": np.maximum(tokens - 1, 0), "decode_span_s": np.nan_to_num(spans_s),
@@ -212,7 +214,7 @@ class Engine:
             ends_s[ends_s > self.now_s] = np.nan
             one = saturation(due_s, ends_s, np.zeros(len(due_s), bool), start_s, self.now_s)
             found = bool(one is not None and one.saturated) or len(self.begin_s) - self.ended > 1000
-        return ProbeRows(each, sums, parts, (self.now_s - start_s) / PARTS, saturated=found)
+        return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS, saturated=found)
 
 
 @dataclass
