@@ -152,7 +152,7 @@ def parse_points(text: str, *, where: str) -> list[PointSummary]:
     concurrency); the printed one serves without output tokens, and otherwise only for a warning. `where` names the
     table in errors. Raises PointsError naming every mistake with its line.
     """
-    what = "the points table"
+    what = "the table of levels"
     rows = parse_csv(text, _Row, what, where=where, expected=_EXPECTED, error_type=PointsError)
     if not rows:
         raise PointsError(f"{what} has no rows", where=where, expected="one line per model and level")

@@ -190,8 +190,10 @@ class ClientVerdict:
         """The client's own warning says it: merged reads in any case, and what its being late looks like."""
         if finding.code == "merged_reads" or self.cause is None:
             return finding.code == "merged_reads"
-        few = finding.code == "single_chunk" and finding.values["responses"] <= BUFFERED_SHARE * finding.values["ok"]
-        return few or finding.code == "idle_users"
+        if finding.code == "single_chunk":
+            few = finding.values["responses"] <= BUFFERED_SHARE * finding.values["ok"]
+            return few or (self.figures["merged_share"] or 0.0) > BUFFERED_SHARE
+        return finding.code == "idle_users"
 
 
 def judge_client(

@@ -19,11 +19,11 @@ from benchsuite.redact import mask_stream, printable, remember_secrets
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
     "init": "Write a commented sweep.toml for a running server.",
-    "sweep": "Measure a server at several concurrency levels and decide.",
+    "sweep": "Measure a server at several concurrency levels or rates, and decide.",
     "doctor": "Check this machine and a server before a measurement.",
     "runs": "List run folders: model, server, date, SLO, decision.",
     "matrix": "Sweep a server under several settings and name the cheapest.",
-    "decide": "Find the cheapest level that meets the SLO, from run folders or a points table.",
+    "decide": "Find the cheapest level that meets the SLO, from run folders or a table of levels.",
     "import": "Import result files of vllm bench, GuideLLM or AIPerf as a run folder.",
     "check": "Find disturbed levels and other reasons for doubt; how cost and speed scale.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",

@@ -31,6 +31,7 @@ def command(folder: Path, as_json: bool) -> int:
     """
     from benchsuite.errors import InputError
     from benchsuite.report.console import Console, say, table
+    from benchsuite.report.format import plural
 
     if not folder.is_dir():
         raise InputError("no such folder", where=str(folder), expected="a folder with run folders, such as results")
@@ -42,7 +43,7 @@ def command(folder: Path, as_json: bool) -> int:
     heads = ("run", "model", "server", "date", "SLO", "decision")
     rows = [[str(row[head.lower()] or "-") for head in heads] for row in found]
     console.print(table(console, heads, rows, left=heads, wide=("server", "SLO")))
-    say(console, f"{len(found)} runs in {folder}; `benchsuite decide RUN` judges one again", style="dim")
+    say(console, f"{plural(len(found), 'run')} in {folder}; `benchsuite decide RUN` judges one again", style="dim")
     return 0
 
 

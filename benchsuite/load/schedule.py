@@ -241,10 +241,12 @@ def seconds_between(points: Sequence[PointPlan], request_s: float) -> tuple[floa
 
 
 def minutes_words(least_s: float, most_s: float, usd_per_hour: float | None) -> str:
-    """'1.2 to 4.8 min, $0.002 to $0.008'; without a price, the minutes only."""
+    """'1.2 to 4.8 min, $0.002 to $0.008', or seconds; without a price, the time only."""
     usd = (
         "" if usd_per_hour is None else f", ${usd_per_hour * least_s / 3600:.3g} to ${usd_per_hour * most_s / 3600:.3g}"
     )
+    if most_s < 60:
+        return f"{least_s:.2g} to {most_s:.2g} s{usd}"
     least, most = (f"{s / 60:.{0 if s >= 600 else 2}{'f' if s >= 600 else 'g'}}" for s in (least_s, most_s))
     return f"{least} to {most} min{usd}"
 

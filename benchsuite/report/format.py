@@ -217,7 +217,11 @@ def effort_text(decision: Decision) -> str:
         what = f"{found.repeats} repeats of each level would show how certain that is"
     else:
         what = f"about {found.repeats} repeats would decide"
-    price = [f"{number(found.minutes, 2)} min"] * (found.minutes is not None) + [usd(found.usd)] * bool(found.usd)
+    price = [usd(found.usd)] * bool(found.usd)
+    if found.minutes is not None:
+        price.insert(
+            0, f"{number(found.minutes * 60, 2)} s" if found.minutes < 1 else f"{number(found.minutes, 2)} min"
+        )
     return f"{what} ({found.more} more{': ' * bool(price)}{', '.join(price)})"
 
 

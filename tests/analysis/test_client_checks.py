@@ -16,6 +16,7 @@ from benchsuite.report.judge import judge_run
 from benchsuite.store.run_folder import read_run
 from benchsuite.telemetry import host
 from benchsuite.telemetry.host import CpuMark
+from benchsuite.warning_table import warn
 
 
 def state(**over: Any) -> dict[str, Any]:
@@ -103,6 +104,21 @@ def test_the_worst_repeat_counts() -> None:
 def test_the_verdict_as_a_warning(effects: dict[str, Any], codes: list[str]) -> None:
     """One code for each verdict that is not ok; none when all is well."""
     assert [warning.code for warning in judged([state()], **effects).warnings(Level(8))] == codes
+
+
+@pytest.mark.parametrize(
+    ("effects", "responses", "explained"),
+    [
+        ({"merged_share": 0.02}, 8, True),
+        ({"merged_share": 0.02}, 40, False),  # more than a client does that comes late now and then
+        ({"merged_share": 0.5}, 40, True),
+        ({"merged_by_sender_share": 0.5}, 8, False),
+    ],
+)
+def test_responses_in_one_chunk_by_the_client(effects: dict[str, Any], responses: int, explained: bool) -> None:
+    """A client that merged reads has no word of buffering in the server beside its own warning."""
+    single = warn("single_chunk", Level(8), responses=responses, ok=100)
+    assert judged([state()], **effects).explains(single) is explained
 
 
 def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> pa.Table:
