@@ -18,9 +18,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from benchsuite.errors import PointsError, read_json
-from benchsuite.level import Level
+from benchsuite.level import LEAST_RATE, MOST_RATE, Level
 from benchsuite.records import SCHEMA_VERSION, Status, TokenSource
-from benchsuite.spec import LEAST_RATE, MOST_RATE
 from benchsuite.strict_model import validated
 
 NO_SERVER = "http://imported.invalid"  # a spec needs a URL; .invalid is reserved to name nothing (RFC 2606)
