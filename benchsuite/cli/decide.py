@@ -102,6 +102,8 @@ def _print(judgements: list[Judgement], notes: list[str], shown: Shown, *, each_
     if each_level:
         for one in judgements:
             final_table(one, console=console, title=one.name, shown=shown)
+            for note in one.capacity_notes:
+                say(console, note)
         if len(judgements) == 1:
             return
     limited = shown.columns or with_judged((), [j for one in judgements for j in one.judged])

@@ -74,7 +74,7 @@ class Judgement(JudgedLevels):
         if self.capacity is None:
             return []
         pair = ((self.source_name, self.facts.manifest), (self.capacity.source_name, self.capacity.facts.manifest))
-        return fact_differences(pair)
+        return [f"the closed loop and the rates differ in {text}" for text in fact_differences(pair)]
 
     @property
     def run_id(self) -> str | None:

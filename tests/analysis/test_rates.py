@@ -17,6 +17,7 @@ from benchsuite.analysis.requests import level_rows
 from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
 from benchsuite.analysis.time_series import level_windows
 from benchsuite.analysis.warnings import ClientEffects, judge_client
+from benchsuite.cli.main import main
 from benchsuite.economics.cost import point_cost
 from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.errors import InputError, PointsError
@@ -227,6 +228,20 @@ def test_a_closed_loop_of_something_else_is_refused(tmp_path):
     for run, capacity in ((rates, rates), (other, rates)):
         with pytest.raises(PointsError, match="loop"):
             judge_run(run, capacity=capacity)
+
+
+def test_what_else_differs_is_said(tmp_path, monkeypatch, capsys):
+    """Another benchsuite measured the closed loop: the same server, so that it may, in the terminal and on the page."""
+    rates = rate_folder(tmp_path / "run", rates=(2.0,), manifest={"benchsuite": "0.2"})
+    closed = closed_folder(tmp_path / "closed", manifest={"benchsuite": "0.1"})
+    judged = judge_run(read_run(rates), capacity=read_run(closed))
+    (note,) = judged.capacity_notes
+    assert "benchsuite: 0.2 (run), 0.1 (closed)" in note
+    assert note[1:] in render(judged)
+    monkeypatch.setattr("sys.argv", ["benchsuite", "decide", str(rates), "--capacity", str(closed)])
+    with pytest.raises(SystemExit):
+        main()
+    assert note in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_closed_loop_of_failures_predicts_nothing(tmp_path):
