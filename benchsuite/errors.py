@@ -129,10 +129,11 @@ def user_path(name: str) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
-def read_json(text: str | bytes) -> Any:
-    """The JSON in `text`. Raises ValueError, also where it is nested too deeply or no UTF-8."""
+def read_json(text: str | bytes, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The JSON in `text`; each: takes the place of every object. Raises ValueError, also where it is nested too deeply
+    or no UTF-8."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=each)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

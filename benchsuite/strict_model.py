@@ -223,7 +223,8 @@ def parse_csv(
                 continue
             cells = {name: cell.strip() for name, cell in row.items() if name in model.model_fields and cell.strip()}
             try:
-                rows[number] = model.model_validate(cells)
+                rows[number] = row_model = model.model_validate(cells)
+                row_model.model_fields_set.clear()  # nobody asks, and it takes as much memory as the values
             except ValidationError as error:
                 mistakes += [(number, mistake) for mistake in _mistakes(error, model, {})]
     except csv.Error as error:

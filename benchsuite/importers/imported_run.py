@@ -111,14 +111,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_result(text: str) -> Any:
-    """The JSON in a text, without its nulls. Raises ValueError."""
-
-    def without_nulls(tree: Any) -> Any:
-        if isinstance(tree, dict):
-            return {key: without_nulls(value) for key, value in tree.items() if value is not None}
-        return [without_nulls(item) for item in tree] if isinstance(tree, list) else tree
-
-    return without_nulls(read_json(text))
+    """The JSON in a text, without the nulls of its objects. Raises ValueError."""
+    return read_json(text, lambda one: {key: value for key, value in one.items() if value is not None})
 
 
 def parse_result(text: str, model: type[Model], *, where: str, if_missing: Mapping[str, str] | None = None) -> Model:

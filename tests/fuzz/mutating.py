@@ -21,8 +21,9 @@ TOKENS: tuple[bytes, ...] = (
     b"[", b"]", b'"', b"'", b",", b":", b"null", b"true", b"NaN", b"Infinity", b"-Infinity", b"-0", b"1e999", b"-1",
     b"0", b"1e308", b"9" * 400, b"9" * 5000, b"4294967296", b"9223372036854775808", b"0x10", b"1_0", b'"\\ud800"',
     b'{"error": 5}', b'{"choices": 3}', b'"a":', b"[[", b"]]", b" = ", b"=", b"#", b"<", b"<=", b"%", b"ms", b"s",
-    b"p99.9", b"goodput", b"[" * 3000, b'{"a":' * 3000, b"{a=\"", b"} 1\n", b"+Inf", b"nan", b"1979-05-27T07:32:00Z",
-    b"inf", b"\"\"\"", b"\x1b[2J", "\u2028\u0660\u00b2".encode(),
+    b"p99.9", b"goodput", b"[" * 3000, b'{"a":' * 3000,
+    b"[" * 700 + b"]" * 700, b'{"a":' * 700 + b"1" + b"}" * 700, b"{a=\"", b"} 1\n", b"+Inf", b"nan",
+    b"1979-05-27T07:32:00Z", b"inf", b"\"\"\"", b"\x1b[2J", "\u2028\u0660\u00b2".encode(),
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 1.5, -0.5, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "x", "1",

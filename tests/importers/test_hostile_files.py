@@ -46,6 +46,17 @@ def test_nasty_json(parse, text):
 
 
 @pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize("depth", [400, 700, 950])
+def test_depth_that_json_takes(parse, depth):
+    """Nested less deeply than the JSON reader refuses, in a value and as the whole."""
+    for nest in ("[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth):
+        check(parse, nest)
+        for tree in TREES[parse]:
+            for key in tree:
+                check(parse, json.dumps(tree | {key: "@"}).replace('"@"', nest))
+
+
+@pytest.mark.parametrize("parse", PARSERS)
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_any_value_anywhere(parse, data):
