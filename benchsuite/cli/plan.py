@@ -169,7 +169,7 @@ def _assumptions(found: Plan) -> list[str]:
         f"demand: {found.demand.words}",
         f"a month has {fleet.hours_per_month:g} hours, and every replica is paid for all of them",
         f"replicas carry the p99 hour at {fleet.target_utilization:.0%} of the measured rate at most, "
-        f"and {fleet.spare_replicas} more stand by; {_BALANCING[fleet.balancing]}",
+        f"with a reserve of {fleet.spare_replicas} more; {_BALANCING[fleet.balancing]}",
         "in flight by a birth-death chain of measured levels, arrivals at random; TTFT 1.35 times the closed loop's",
     ]
     if extras.cache_hit_rate:
