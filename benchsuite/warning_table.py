@@ -130,7 +130,7 @@ WARNINGS: dict[str, WarningType] = {
     "ramp_up_down": WarningType(
         "warning", "virtual users were busy less than 95 % of the run, which has less throughput than its steady part",
         "virtual users were busy {shown} of the run: duration and throughput include ramp-up and ramp-down",
-        "use about {requests:,} requests at this level, or read the figures of the steady window"),
+        "use about {requests:,} requests at this level{steady}"),
     "empty": WarningType(
         "warning", "successful responses without a token",
         "{responses} of {ok} responses are empty",

@@ -264,7 +264,8 @@ def test_data(
     assert found
     kept = json.loads(FIGURES.read_text("utf-8"))
     if pytestconfig.option.update_snapshots:
-        assert _lost(kept.get(name, {}), found) == {}
+        before = {path: figure for path, figure in kept.get(name, {}).items() if not _FITTED.search(path)}
+        assert _lost(before, found) == {}
         if found.keys() == kept.get(name, {}).keys():
             return  # what did not change keeps its last digit
         FIGURES.write_text(json.dumps(kept | {name: found}, indent=0) + "\n", "utf-8")

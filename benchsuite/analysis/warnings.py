@@ -58,9 +58,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
     if steady is not None and steady.occupancy is not None and steady.occupancy < MIN_STEADY_OCCUPANCY:
         yield warn("idle_users", at, occupancy=steady.occupancy, shown=_floored(steady.occupancy))
     elif occupancy is not None and occupancy < MIN_OCCUPANCY and not _full_all_along(point):
-        yield warn(
-            "ramp_up_down", at, occupancy=occupancy, shown=_floored(occupancy), requests=100 * (at.concurrency or 0)
-        )
+        values = {"occupancy": occupancy, "shown": _floored(occupancy), "requests": 100 * (at.concurrency or 0)}
+        read = "" if steady is None else ", or read the figures of the steady window"
+        yield warn("ramp_up_down", at, **values, steady=read)
     # comparisons with NaN are false: what is not known speaks for nothing but its own warning
     differs = (rows.output_tokens < rows.asked_output_tokens) | (rows.output_tokens > rows.asked_output_tokens)
     # all cut at the length that was asked for are as long at every level, as with a fixed length
