@@ -16,6 +16,7 @@ from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.level import Level
 from benchsuite.redact import masked, single_line
 from benchsuite.spec import named_outside, parse_spec
+from benchsuite.strict_model import Items
 
 # A point's name is part of file names: it leads nowhere else.
 PointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
@@ -142,8 +143,8 @@ class GpuDevice(Facts):
 class GpuFacts(Facts):
     source: str | None = None
     driver: str | None = None
-    used: list[str] = Field(default_factory=list)  # UUIDs of those that serve
-    devices: list[GpuDevice] = Field(default_factory=list)
+    used: Items[str] = Field(default_factory=list)  # UUIDs of those that serve
+    devices: Items[GpuDevice] = Field(default_factory=list)
 
     @property
     def used_names(self) -> str | None:
@@ -166,9 +167,9 @@ class MetricsSource(Facts):
 
 class TelemetryFacts(Facts):
     gpu: GpuFacts | None = None  # None where no GPU was sampled
-    server: list[MetricsSource] = Field(default_factory=list)
+    server: Items[MetricsSource] = Field(default_factory=list)
     idle: Span | None = None  # when the server had its model loaded and nothing to do
-    problems: list[str] = Field(default_factory=list)
+    problems: Items[str] = Field(default_factory=list)
 
 
 class PointEntry(Span):
@@ -215,16 +216,16 @@ class RunManifest(Facts):
     model: str | None = None
     workload: WorkloadFacts = Field(default_factory=WorkloadFacts)
     clock: Clock = Field(default_factory=Clock)
-    sessions: list[Table] = Field(default_factory=list)
+    sessions: Items[Table] = Field(default_factory=list)
     host: HostFacts = Field(default_factory=HostFacts)
     calibration: Annotated[Table, AfterValidator(_calibration)] | None = None
     workers: Count | None = None
     server_probe: ServerProbe = Field(default_factory=ServerProbe)
-    endpoints: list[EndpointFacts] = Field(default_factory=list)
+    endpoints: Items[EndpointFacts] = Field(default_factory=list)
     launched_server: Table | None = None  # that benchsuite started
     telemetry: TelemetryFacts = Field(default_factory=TelemetryFacts)
-    planned_points: list[PointName] = Field(default_factory=list)
-    points: list[PointEntry] = Field(default_factory=list)
+    planned_points: Items[PointName] = Field(default_factory=list)
+    points: Items[PointEntry] = Field(default_factory=list)
     imported: Table | None = None
 
     @classmethod

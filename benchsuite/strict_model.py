@@ -8,9 +8,9 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, field_validator
 
 from benchsuite.errors import InputError, SpecError, did_you_mean, read_toml, shown
 from benchsuite.limits import most
@@ -21,6 +21,14 @@ MOST, LEAST = 10**15, 1e-12
 # the most of one that is a row's column, an item in memory, a timeout of the system's
 MOST_COUNT, MOST_ITEMS, MOST_S = 2**31 - 1, 10_000_000, 1_000_000
 Model = TypeVar("Model", bound=BaseModel)
+Item = TypeVar("Item")
+
+
+class _FirstMistake(FailFast):
+    __hash__ = object.__hash__  # as a part of a union must have
+
+
+Items = Annotated[list[Item], _FirstMistake()]  # of foreign data: a mistake in each of millions takes all memory
 
 
 class StrictModel(BaseModel):

@@ -24,7 +24,7 @@ from benchsuite.importers.imported_run import (
     status_of_error,
 )
 from benchsuite.records import Status
-from benchsuite.strict_model import parse_json_lines, refuse_lines
+from benchsuite.strict_model import Items, parse_json_lines, refuse_lines
 
 DEFINITIONS = (
     "sent: before the HTTP client is called, in a session made for the request; connecting is in TTFT",
@@ -73,7 +73,7 @@ class _Record(ImportedRequest):
     ttft_s: _Latency = at("metrics.time_to_first_token")
     ttfa_s: _Latency = at("metrics.time_to_first_output_token")
     latency_s: _Latency = at("metrics.request_latency")
-    gaps_s: Annotated[list[Gap] | None, BeforeValidator(_seconds)] = at("metrics.inter_chunk_latency")
+    gaps_s: Annotated[Items[Gap] | None, BeforeValidator(_seconds)] = at("metrics.inter_chunk_latency")
     usage_tokens: Count | None = at("metrics.usage_completion_tokens.value")
     failure: dict[str, Any] | None = at("error")
     error_type: str | None = at("error.type")

@@ -24,6 +24,7 @@ from benchsuite.importers.imported_run import (
 )
 from benchsuite.level import Level
 from benchsuite.records import Status
+from benchsuite.strict_model import Items
 
 DEFINITIONS = (
     "clock: time.time(), which may be set while it measures; stamps are taken in user space, a line at a time",
@@ -60,15 +61,15 @@ class _Benchmark(ResultModel):
     model: str | None = at("config.backend.model")
     duration: Duration | None = None
     total_requests: Count | None = at("metrics.request_totals.total")
-    successful: list[_Request] = at("requests.successful", default=[])
-    incomplete: list[_Request] = at("requests.incomplete", default=[])
-    errored: list[_Request] = at("requests.errored", default=[])
+    successful: Items[_Request] = at("requests.successful", default=[])
+    incomplete: Items[_Request] = at("requests.incomplete", default=[])
+    errored: Items[_Request] = at("requests.errored", default=[])
 
 
 class _File(ResultModel):
     schema_version: Literal[2] | None = at("metadata.version")
     version: str | None = at("metadata.guidellm_version")
-    benchmarks: Annotated[list[_Benchmark], Field(min_length=1)]
+    benchmarks: Annotated[Items[_Benchmark], Field(min_length=1)]
 
 
 def parse(text: str, *, where: str) -> tuple[ImportedPoint, ...]:

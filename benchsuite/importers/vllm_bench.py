@@ -26,6 +26,7 @@ from benchsuite.importers.imported_run import (
 )
 from benchsuite.level import Level
 from benchsuite.records import Status
+from benchsuite.strict_model import Items
 
 DEFINITIONS = (
     "sent: before the HTTP client is called; encoding the request, its connection pool and connecting are in TTFT",
@@ -54,14 +55,14 @@ class _File(ResultModel):
     mean_tpot_ms: Number | None = None
     mean_itl_ms: Number | None = None
     # an item for each request
-    input_lens: list[Count | None]
-    output_lens: list[Count | None]
-    start_times: list[Number | None]
-    ttfts: Annotated[list[Duration | None], Field(min_length=1)]
-    itls: list[list[Gap]]
-    errors: list[str | None]
-    latencies: list[Duration] | None = None
-    queue_times: list[Duration | None] | None = None
+    input_lens: Items[Count | None]
+    output_lens: Items[Count | None]
+    start_times: Items[Number | None]
+    ttfts: Annotated[Items[Duration | None], Field(min_length=1)]
+    itls: Items[Items[Gap]]
+    errors: Items[str | None]
+    latencies: Items[Duration] | None = None
+    queue_times: Items[Duration | None] | None = None
 
     @model_validator(mode="after")
     def _as_many_of_each(self) -> _File:

@@ -253,6 +253,14 @@ _IMPORTED = {
     "vllm": Shape(b'{"backend":"openai","max_concurrency":8,"duration":1,"completed":1,"ttfts":[', b"0.1,", b"0.1]}"),
     "itls": Shape(b'{"backend":"openai","max_concurrency":8,"duration":1,"completed":1,"itls":[', b"[0.1],", b"[]]}"),
     "benchmarks": Shape(b'{"type_":"generative_benchmarks_report","benchmarks":[', b"{},", b"{}]}"),
+    "requests": Shape(
+        b'{"metadata":{"version":2},"benchmarks":[{"config":{"strategy":{"type_":"x"}},"requests":{"successful":[',
+        b'{"info":1},',
+        b"{}]}}]}",
+    ),
+    "numbers as text": Shape(
+        b'{"backend":"openai","max_concurrency":8,"duration":1,"completed":1,"itls":[["', b'","', b'"]]}'
+    ),
     "records": Shape(b"", b'{"metadata":{"session_num":0},"metrics":{}}\n'),
 }
 
@@ -332,7 +340,12 @@ SHAPES: dict[str, dict[str, Shape | Made]] = {
     "scores CSV": _POINTS,
     "rate profile": _PROFILE,
     "rate table": _RATES,
-    "manifest": _JSON,
+    "manifest": _JSON
+    | {
+        "points": Shape(b'{"schema":1,"points":[', b"{},", b"{}]}"),
+        "planned": Shape(b'{"schema":1,"planned_points":[', b"0,", b"0]}"),
+        "problems": Shape(b'{"schema":1,"telemetry":{"problems":[', b"0,", b"0]}}"),
+    },
     "SLO": _SLO,
     "journal, forged": _JOURNAL,
     "Parquet, forged": _PARQUET,
@@ -349,6 +362,7 @@ MULTIPLE = {
     "DCGM page": 12,
     "shown text": 400,  # every surface at once, and escapes
     "control answers": 120,  # several trees of it
+    "guidellm": 160,  # a request is a model of 20 values; real ones are a kilobyte of text, these are 11 bytes
     **dict.fromkeys(("sweep TOML", "matrix TOML", "prices", "plan"), 160),  # what tomllib notes of each key
 }
 _MULTIPLE, _BASE_BYTES = 60, 32 * 2**20

@@ -45,6 +45,19 @@ def test_nasty_json(parse, text):
     check(parse, text)
 
 
+@pytest.mark.parametrize(("parse", "tree", "key"), [
+    (guidellm.parse, {"benchmarks": [{}] * 5000}, "benchmarks.0"),
+    (guidellm.parse, {"benchmarks": [{"config": {"strategy": {"type_": "x"}}, "requests": {"errored": [1] * 5000}}]},
+     "benchmarks.0.requests.errored.0"),
+    (vllm_bench.parse, TREES[vllm_bench.parse][0] | {"itls": [["x"] * 5000]}, "itls.0.0"),
+    (vllm_bench.parse, TREES[vllm_bench.parse][0] | {"latencies": ["x"] * 5000}, "latencies.0"),
+])  # fmt: skip
+def test_the_first_of_thousands_of_mistakes(parse, tree, key):
+    """One of each of millions of items would take more memory than there is."""
+    with pytest.raises(PointsError, match=f"has 1 mistake:\n    {key}"):
+        parse(json.dumps(tree), where="theirs.json")
+
+
 @pytest.mark.parametrize("parse", PARSERS)
 @pytest.mark.parametrize("depth", [400, 700, 950])
 def test_depth_that_json_takes(parse, depth):
