@@ -227,7 +227,10 @@ class Search:
         for a, b in pairwise(levels):
             room, at = seen.room(a, b)
             if a == lo and b == hi:
-                if b / a > 1 + spec.tolerance * 1.01 and room > spec.slack / 5:
+                # a limit on a share is closed in on by longer probes
+                timed = [one for one in seen.results if one.timed]
+                by_share = any(_by_share(name, timed) for name in timed[0].shares)
+                if b / a > (1.3 if by_share else 1 + spec.tolerance * 1.01) and room > spec.slack / 5:
                     found.append((room, self._cut(seen, a, b, closed)))
             elif b <= lo and room > spec.slack / 2 and b / a > 1.1 and len(closed) < _MOST_CLOSING:
                 quarter = math.log(b / a) / 4
@@ -394,7 +397,9 @@ class Search:
 def _by_share(name: str, timed: Sequence[ProbeResult]) -> bool:
     """Of a limit on a share; and a percentile that jumps, as between two humps, tells less of its sign than the share
     of requests beyond it."""
-    of = [one for one in timed if name in one.shares]
+    of = [one for one in timed if name in one.margins]
+    if any(name not in one.shares for one in of):
+        return False
     if any(one.shares[name] == one.margins[name] for one in of):
         return True
     near = [one.margins[name][1] for one in of if abs(one.margins[name][0]) < _WITHIN]
@@ -525,7 +530,7 @@ class _View:
         """Where the best level most often is in the draws in which `level` is not good."""
         bad = self._best[~self._good[:, self.levels.index(level)]]
         counts = np.bincount(bad, minlength=len(self.levels))
-        around = np.convolve(counts, [1, 2, 1], "same")
+        around = np.convolve(counts, [1, 2, 1])[1:-1]
         return self.levels[int(around.argmax())]
 
 

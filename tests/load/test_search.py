@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 
 import pytest
 from virtual_engine import FRESH, KNOWN, LOOKED_AT, Engine, Law, Truth, find, spec_of
@@ -141,3 +142,37 @@ def test_an_engine_takes_what_its_law_says():
     step_s = (8 + 0.18 * 64) / 1000
     assert found.margins["tpot_mean"][0] == pytest.approx(math.log(1 / step_s), abs=0.002)
     assert math.exp(found.ln_x[0]) == pytest.approx(64 / step_s, rel=0.02)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_search_ends_whatever_is_measured(seed):
+    """Noise of any size, cliffs, levels without figures, failures, bounds that leave one level: allowed levels are
+    asked for, the end comes, and an answer was measured."""
+    rng = random.Random(seed)
+    low = rng.choice([1.0, 2.0, 8.0])
+    high = low * rng.choice([1, 2, 10, 1000, 1e5])
+    spec = SearchSpec(
+        kind=rng.choice(["concurrency", "rate"]), low=low, high=high, start=rng.choice([1.0, 32.0, 200.0]),
+        slots=rng.choice([None, 1.0, 64.0]), has_tail=rng.random() < 0.5, budget_s=rng.choice([1, 60, 600]),
+        budget_usd=rng.choice([None, 0.1]), usd_per_hour=rng.choice([None, 2.0]), random_seed=seed,
+    )  # fmt: skip
+    bound = low * math.exp(1.2 * rng.random() * math.log(max(high / low, 1.01)))
+    slope, rise, noise = rng.choice([0.1, 1, 5, 50]), rng.choice([0, 0.3, 1, -0.5]), rng.choice([0, 0.01, 0.1, 1])
+    search, results = Search(spec), list[ProbeResult]()
+    while not isinstance(step := search.next(results), End):
+        assert spec.low <= step.level <= spec.high
+        value = max(-5.0, min(5.0, slope * math.log(bound / step.level) + noise * rng.gauss(0, 1)))
+        margins = {"a": (value, noise * rng.random())} | ({"b": (2.0, 1.41)} if rng.random() < 0.3 else {})
+        shares = {name: one for name, one in margins.items() if rng.random() < 0.3}
+        ln_x = (rise * math.log(step.level) + noise * rng.gauss(0, 0.3), rng.choice([0, 0.3]))
+        results.append(
+            ProbeResult(
+                step.level, step.phase, step.looks[-1], rng.uniform(5, 100), margins, shares,
+                ln_x if rng.random() > 0.05 else None, spec.kind == "rate" and step.level > 2 * bound,
+                failed=rng.random() < 0.03,
+            )
+        )  # fmt: skip
+
+    if step.answer is not None:
+        assert step.answer.level in [one.level for one in results]
+        assert 0 <= step.answer.p_good <= step.answer.p_met <= 1
