@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 
 from benchsuite.errors import InputError, PointsError, SpecError
 from benchsuite.level import Level
+from benchsuite.limits import most
 from benchsuite.redact import masked, single_line
 from benchsuite.spec import named_outside, parse_spec
 from benchsuite.strict_model import Items
@@ -53,6 +55,15 @@ def _calibration(table: Table) -> Table:
     points = table.get("points", [])
     for point in points if isinstance(points, list) else [points]:
         CalibrationPoint.model_validate(point)
+    return table
+
+
+def _spec(table: Table) -> Table:
+    try:
+        if len(json.dumps(table)) > most("toml_chars"):
+            raise ValueError(f"a specification of more than {most('toml_chars'):,} characters")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return table
 
 
@@ -209,7 +220,7 @@ class RunManifest(Facts):
         default=None, validation_alias=AliasChoices("schema", "schema_version"), serialization_alias="schema"
     )
     run_id: str = ""
-    spec: Table = Field(default_factory=dict)
+    spec: Annotated[Table, AfterValidator(_spec)] = Field(default_factory=dict)
     status: str | None = None  # running, complete, stopped, failed or interrupted
     created: str | None = None
     benchsuite: str | None = None

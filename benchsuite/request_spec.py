@@ -19,7 +19,7 @@ from benchsuite.limits import most
 from benchsuite.load.arrivals import parse_profile
 from benchsuite.redact import KEY_BEGINS
 from benchsuite.servers.base import CAPS
-from benchsuite.strict_model import MOST, MOST_COUNT, MOST_ITEMS, MOST_S, StrictModel, key, read_text
+from benchsuite.strict_model import MOST, MOST_COUNT, MOST_ITEMS, MOST_S, FirstMistake, StrictModel, key, read_text
 
 # a field of a body whose value is a secret; a header's or query's name is taken for one more readily
 _SECRET_FIELD = re.compile(
@@ -413,6 +413,7 @@ class SamplingSpec(StrictModel, flags="--"):
     seed: int | None = key(None, "the server's seed of sampling", example=1, ge=-(2**63), lt=2**63)
     stop: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1)], ...],
+        FirstMistake(),
         BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
     ] = key((), "text that ends an answer; repeatable", example=["END"])
     presence_penalty: float | None = key(None, "penalty on tokens that have occurred", example=0.5, ge=-2, le=2)

@@ -48,6 +48,7 @@ from benchsuite.strict_model import (
     MOST_COUNT,
     MOST_ITEMS,
     MOST_S,
+    FirstMistake,
     StrictModel,
     key,
     read_tables,
@@ -168,7 +169,7 @@ class FallbackSpec(StrictModel, flags="--fallback-"):
     api_key_file: str | None = key(None, "file with its key, instead", outside=True)
     usd_per_1m_input: float | None = key(None, "its list price of input tokens", example=0.5, ge=0)
     usd_per_1m_output: float | None = key(None, "its list price of output tokens", example=1.5, ge=0)
-    on: tuple[Literal["429", "503", "queue"], ...] = key(
+    on: Annotated[tuple[Literal["429", "503", "queue"], ...], FirstMistake()] = key(
         ("429", "503"),
         "which refusals go there (429 includes an overload reported within a stream)",
         unset="429,503; with max_waiting queue too",
@@ -219,7 +220,7 @@ class ServerSpec(StrictModel, flags="--"):
         example="http://127.0.0.1:8000",
         outside=True,
     )
-    more_base_urls: tuple[BaseUrl, ...] = key(
+    more_base_urls: Annotated[tuple[BaseUrl, ...], FirstMistake()] = key(
         (), "further servers of the same model; or a list in base_url", "", outside=True
     )
     model: str | None = key(
@@ -504,7 +505,9 @@ class TelemetrySpec(StrictModel, flags="--"):
 
     gpu: Literal["auto", "nvml", "dcgm", "off"] = key("auto", "how GPUs are sampled")
     gpu_sample_hz: float = key(1.0, "samples of a GPU a second", ge=0.001, le=10)
-    gpu_ids: tuple[str, ...] = key((), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all")
+    gpu_ids: Annotated[tuple[str, ...], FirstMistake()] = key(
+        (), "GPUs that serve: UUIDs or driver indices", unset="those of the server, or all"
+    )
     dcgm_url: MetricsUrl | None = key(
         None, "a DCGM exporter, for GPUs of another machine", example="http://127.0.0.1:9400/metrics", outside=True
     )

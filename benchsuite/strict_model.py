@@ -24,11 +24,13 @@ Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item")
 
 
-class _FirstMistake(FailFast):
+class FirstMistake(FailFast):
+    """Of a list that others may send: a mistake in each of millions of items takes all memory."""
+
     __hash__ = object.__hash__  # as a part of a union must have
 
 
-Items = Annotated[list[Item], _FirstMistake()]  # of foreign data: a mistake in each of millions takes all memory
+Items = Annotated[list[Item], FirstMistake()]
 
 
 class StrictModel(BaseModel):

@@ -751,6 +751,7 @@ DAMAGED = {
     "clock.origin_wall_ns": [2**63, 1.5, "x"],
     "sessions": [5, [5]],
     "planned_points": [["../x"], "x"],
+    "spec": [5, {"x": "a" * 2**22}],
 }
 
 
