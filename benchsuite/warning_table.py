@@ -463,7 +463,7 @@ WARNINGS: dict[str, WarningType] = {
 }  # fmt: skip
 
 
-# what a warning does to the figures, for the codes that do it
+# what a warning does to the figures, for the codes that do it; in braces: as the finding's values say
 _EFFECTS = {
     "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
     "unasked_responses",
@@ -479,7 +479,8 @@ _EFFECTS = {
     "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full "
     "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
     "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
-    "client_degraded body_compressed",
+    "body_compressed",
+    "{effect}": "client_degraded",
     "TTFT and TPOT leave these responses out": "tokens_without_chunks",
     "latencies are late by the process's lag": "kernel_stamps_refused",
     "tokens/s and $ per token are in doubt": "usage_below_chunks usage_over_cap input_tokens_unknown tokens_estimated "
@@ -528,7 +529,7 @@ class Finding:
         for name, text in (
             ("severity", kind.severity),
             ("finding", kind.finding.format_map(values)),
-            ("effect", EFFECTS[self.code]),
+            ("effect", EFFECTS[self.code].format_map(values)),
             ("remedy", kind.remedy.format_map(values)),
         ):
             object.__setattr__(self, name, text)

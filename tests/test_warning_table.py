@@ -56,10 +56,10 @@ def values_of(fields: set[str]) -> dict[str, object]:
 def test_a_warning_renders(code: str) -> None:
     """With a value for each field of its templates there is a text for the finding and for the remedy."""
     kind = WARNINGS[code]
-    fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
+    fields = {name for text in (kind.finding, EFFECTS[code], kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
     found = warn(code, Level(8), **values_of(fields))
     assert (found.code, found.severity, found.level.users) == (code, kind.severity, 8)
-    for text in (found.finding, found.remedy):
+    for text in (found.finding, found.effect, found.remedy):
         assert text
         assert not re.search(r"[{}]", text)
 
@@ -68,7 +68,7 @@ def findings() -> list[Finding]:
     """One of each code."""
     found = []
     for code, kind in WARNINGS.items():
-        fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
+        fields = {name for text in (kind.finding, EFFECTS[code], kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
         found.append(warn(code, Level(8), **values_of(fields)))
     return found
 
