@@ -104,7 +104,14 @@ def _check_rate(measured: LevelRows) -> Iterator[Finding]:
     if measured.saturated:
         offered, times = measured.ratio(METRICS["offered_per_s"]), [run.saturation for run in runs if run.saturated]
         unserved = statistics.mean(one.unserved for one in times if one is not None)
-        yield warn("saturated", level, offered=offered or 0.0, unserved=unserved, n=len(times), runs=len(runs))
+        dropped = rows.failures.get("dropped")
+        left, effect = (
+            ("dropped, or left at the end of the window", "a server that had to serve them all would be slower")
+            if dropped
+            else ("left at the end of the window", "latencies grow with the duration")
+        )
+        values = {"offered": offered or 0.0, "unserved": unserved, "n": len(times), "runs": len(runs), "left": left}
+        yield warn("saturated", level, effect=f"{effect}; no SLO is met", **values)
     if dropped := rows.failures.get("dropped"):
         yield warn("dropped", level, dropped=dropped, issued=len(rows.ok), share=dropped / len(rows.ok))
     if (least := min((len(run.order) for run in runs), default=0)) < MIN_REQUESTS:
