@@ -200,6 +200,7 @@ class PointEntry(Span):
     clocks: NumberTable = Field(default_factory=dict)
     schedule_sha256: str | None = None  # of an open loop: when its requests were due
     saturation: NumberTable = Field(default_factory=dict)  # benchsuite.saturation's figures of an open loop
+    probe: dict[str, Any] | None = None  # of a search: load.search.ProbeResult
     cache_bust: str | None = None
     salt: str | None = None
     cache_reset: Any = None

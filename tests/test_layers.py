@@ -47,7 +47,7 @@ IMPURE_CALLS = {"open", "input", "print"}
 
 LIBRARIES = {
     "anyio": ("load.preflight",),
-    "asyncio_throttle": ("load.worker_pool",),
+    "asyncio_throttle": ("load.worker",),
     "click": ("cli",),
     "datasets": ("input_files",),
     "genai_prices": ("economics.prices",),
@@ -93,7 +93,7 @@ LIBRARIES = {
     "safetensors": ("serving",),
     "scipy": ("analysis", "economics", "report.charts"),
     "tokenizers": ("input_files", "serving", "workload.tokenizer"),
-    "uvloop": ("load.worker_pool",),
+    "uvloop": ("load.worker",),
     "xllamacpp": ("serving",),
 }
 
@@ -249,7 +249,7 @@ def test_the_walk_sees_imports():
     (wire,) = [file for file in files() if file.module == "client.connection"]
     assert "clock" in [name for _, name in wire.ours]
     assert "socket" in [name for _, name in wire.outside]
-    (workers,) = [file for file in files() if file.module == "load.worker_pool"]
+    (workers,) = [file for file in files() if file.module == "load.worker"]
     assert "client.reference_clients.HttpxDriver" not in [name for _, name in workers.ours]
     assert "client.reference_clients" in [name for _, name in workers.ours]
     (sources,) = [file for file in files() if file.module == "input_files"]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import autocorrelation, effective_size
 from benchsuite.analysis.intervals import MAX_LAG1
-from benchsuite.analysis.requests import Bools, Floats
+from benchsuite.analysis.open_loop import arrived_tokens
+from benchsuite.analysis.requests import Bools, Floats, Rows, as_table, per_request, sums_of
 from benchsuite.level import Level
 from benchsuite.slo import Limit, Slo
 
@@ -55,6 +57,41 @@ class Look:
     margins: dict[str, tuple[float, float]]
     shares: dict[str, tuple[float, float]]
     ln_x: tuple[float, float] | None
+
+
+def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[int, ProbeRows | None]:
+    """How many requests of a probe that began after start_s have ended up to the first that has not; and what they say,
+    in the window up to when the last of them began; None below PARTS.
+
+    table: the probe's rows so far, as for requests.as_table, with `request_id`, which ends with a request's number.
+    """
+    number = np.array([int(name.rpartition("-")[2]) for name in table["request_id"].to_pylist()], dtype=np.int64)
+    began_s = table["sent_s"].cast("float64").to_numpy()
+    inside = np.flatnonzero(began_s >= start_s)
+    inside = inside[np.argsort(number[inside])]
+    n = int(np.sum(np.cumprod(np.diff(number[inside], prepend=number[inside[:1]] - 1) == 1))) if len(inside) else 0
+    if n < PARTS:
+        return n, None
+    prefix = inside[:n]
+    end_s = float(began_s[prefix[-1]])
+    around = Rows(as_table(table), level)
+    measured = Rows(as_table(table.take(prefix)), level)
+    each = per_request(measured, level)
+    edges_s, tokens = np.linspace(start_s, end_s, PARTS + 1), np.where(around.ok, around.output_tokens, np.nan)
+    times_s = (around.first_token_s, around.last_token_s, around.closed_s)
+    came = [np.nansum(arrived_tokens(tokens, *times_s, around.gaps_at, *pair)) for pair in pairwise(edges_s)]
+    sums = sums_of(measured, {}, each, slo.goodput)
+    whole = sums_of(around, {}, per_request(around, level), slo.goodput)
+    parts = {"arrived_tokens": np.array(came)}
+    for name, at_s in {
+        "completed": around.closed_s,
+        "good_completed": around.closed_s,
+        "prefilled_tokens": times_s[0],
+    }.items():
+        if name in whole:
+            at_s, weights = np.nan_to_num(at_s, nan=-1.0), np.nan_to_num(whole[name])
+            parts[name] = np.histogram(at_s, edges_s, weights=weights)[0]
+    return n, ProbeRows(each, sums, parts, (end_s - start_s) / PARTS)
 
 
 def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:

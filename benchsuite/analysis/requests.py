@@ -510,7 +510,7 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
     table = as_table(requests)
     for level in levels(table):
         around = rows = rows_of(table, level)
-        if level.rate_per_s is None:
+        if level.rate_per_s is None and np.isnan(rows.window_start_s).all():
             repeats, own = repeats_of(rows), dict[str, Floats]()
         else:
             windows, measured, own = _windows(around)
@@ -518,10 +518,10 @@ def level_rows(requests: Any, goodput: Sequence[Limit] = ()) -> Iterator[LevelRo
                 continue
             repeats, rows = tuple(windows), Rows(rows_where(around.table, measured), level)
         each = per_request(rows, level)
-        yield LevelRows(level, rows, around, repeats, each, _sums(rows, own, each, goodput))
+        yield LevelRows(level, rows, around, repeats, each, sums_of(rows, own, each, goodput))
 
 
-def _sums(rows: Rows, own: Mapping[str, Floats], each: Mapping[str, Floats], goodput: Sequence[Limit]) -> Arrays:
+def sums_of(rows: Rows, own: Mapping[str, Floats], each: Mapping[str, Floats], goodput: Sequence[Limit]) -> Arrays:
     """own: of a rate what is made already."""
     ok, good = rows.ok, _good(rows, each, goodput)
     makers: dict[str, Callable[[], Floats]] = {

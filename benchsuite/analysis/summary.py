@@ -99,7 +99,8 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
     # X W' = L: the left side from counts and durations, the right side from the step function
     in_flight_s, took_s = sum(one.in_flight_s for one in repeats), rows.closed_s - rows.sent_s
     littles_law_error = None
-    if measured.level.rate_per_s is None and duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
+    windowed = not np.isnan(rows.window_start_s).all()  # what overlaps its ends is in one side alone
+    if not windowed and duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
         left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(took_s))
         right = in_flight_s / duration_s
         littles_law_error = abs(left - right) / right

@@ -33,8 +33,9 @@ from benchsuite.load.schedule import (
     seconds_between,
 )
 from benchsuite.load.server_probe import control_client, reset_prefix_cache
-from benchsuite.load.virtual_users import ClientState, Preflight
-from benchsuite.load.worker_pool import GROUP_SIGNALS, WorkerPool, WorkerReport, signals_delayed, signals_handled
+from benchsuite.load.virtual_users import Preflight
+from benchsuite.load.worker import GROUP_SIGNALS, WorkerReport
+from benchsuite.load.worker_pool import WorkerPool, client_facts, signals_delayed, signals_handled
 from benchsuite.manifest import (
     GROUPS,
     Clock,
@@ -55,7 +56,7 @@ from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec, api_address
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import RunFolder, new_run_id
-from benchsuite.telemetry.host import Histogram, describe_host, read_calibration
+from benchsuite.telemetry.host import describe_host, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
 from benchsuite.workload.dataset import (
@@ -119,28 +120,6 @@ def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFac
         lengths=workload.lengths,
         **({} if workload.reading is None else workload.reading.facts()),
     )
-
-
-def client_facts(reports: list[WorkerReport]) -> dict[str, Any]:
-    """How the measuring processes fared, merged, for the manifest; None where the system does not say."""
-    states = [report.state for report in reports]
-    facts: dict[str, Any] = {"workers": len(reports)}
-    for field in dataclasses.fields(ClientState):
-        values = [value for state in states if (value := getattr(state, field.name)) is not None]
-        if field.default_factory is Histogram:
-            merged = Histogram()
-            for value in values:
-                merged.merge(value)
-            facts[field.name] = merged.summary_us()
-        elif field.name in ("wall_s", "cpu_share_max_1s", "steal_s", "clock_steps"):
-            facts[field.name] = max(values, default=None)
-        else:
-            facts[field.name] = sum(values) if values else None
-    facts["merged_read_share"] = facts["merged_reads"] / facts["n_reads"] if facts["n_reads"] else None
-    for name, field_name in (("cpu_share_mean", "cpu_s"), ("run_queue_wait_share", "run_queue_wait_s")):
-        known = [(value, s.wall_s) for s in states if (value := getattr(s, field_name)) is not None and s.wall_s]
-        facts[name] = max((value / wall_s for value, wall_s in known), default=None)
-    return facts
 
 
 _POLL_S = 0.25
@@ -269,8 +248,7 @@ class SweepRunner:
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
-        points = plan_points(spec.load, len(prompts), manifest.run_id, spec.arrivals, self.times_s, probed.request_s)
-        before = self.folder.before
+        points, before = self._points(), self.folder.before
         todo = self._below(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
@@ -308,20 +286,8 @@ class SweepRunner:
                     watch_queues(spec, self._profile, self._pool.waiting),
                 ):
                     handlers.enter_context(signals_handled(handled, self._stop))
-                    if planned:
-                        self._measure_idle_power(planned[0])
-                    for point, plan in zip(planned, todo, strict=True):
-                        if not self._pool.stopping and self._below([plan]):
-                            self._measure(point, plan)
-                            measured += manifest.points[-1].status == "complete"
-                        if self._pool.stopping or (self._failures and not self._server_is_back(point)):
-                            break
+                    measured = self._conduct(points, planned, todo)
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
-                    below = {plan.point_id for plan in self._below(points)}
-                    if above := [name for name in manifest.planned_points if name not in below]:
-                        manifest.planned_points = [name for name in manifest.planned_points if name in below]
-                        words = "not measured, above two rates that saturated the server (--past-saturation)"
-                        self.view.note(f"{', '.join(above)}: {words}")
         except RunError as error:
             error.add_line("go on", manifest.resume_command(self.folder.path))
             raise
@@ -342,6 +308,28 @@ class SweepRunner:
                         self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
 
+    def _points(self) -> list[PointPlan]:
+        spec, n = self.spec, len(self.workload.prompts)
+        return plan_points(spec.load, n, self.manifest.run_id, spec.arrivals, self.times_s, self.probed.request_s)
+
+    def _conduct(self, points: Sequence[PointPlan], planned: Sequence[PlannedPoint], todo: Sequence[PointPlan]) -> int:
+        """Measure what is to do, one point after the other; how many were complete."""
+        manifest, measured = self.manifest, 0
+        if planned:
+            self._measure_idle_power(planned[0])
+        for point, plan in zip(planned, todo, strict=True):
+            if not self._pool.stopping and self._below([plan]):
+                self._measure(point, plan)
+                measured += manifest.points[-1].status == "complete"
+            if self._pool.stopping or (self._failures and not self._server_is_back(point)):
+                break
+        below = {plan.point_id for plan in self._below(points)}
+        if above := [name for name in manifest.planned_points if name not in below]:
+            manifest.planned_points = [name for name in manifest.planned_points if name in below]
+            words = "not measured, above two rates that saturated the server (--past-saturation)"
+            self.view.note(f"{', '.join(above)}: {words}")
+        return measured
+
     def _below(self, points: Sequence[PointPlan]) -> Sequence[PointPlan]:
         past = self.spec.arrivals.past_saturation
         return points if past else below_saturation(points, self.manifest.complete_points)
@@ -359,7 +347,7 @@ class SweepRunner:
         dropped = compute.equal(rows["status"].cast("string"), "dropped").to_numpy()
         found = saturation(due_s, ended_s, dropped, starts_s[0], ends_s[0])
         if found is not None and found.saturated:
-            self.view.note(f"{plan.point_id}: saturated: {plan.level.words} come faster than they end")
+            self.view.note(f"{plan.point_id}: {plan.level.words} saturate the server: its latencies grow with time")
         return {} if found is None else found._asdict()
 
     def _estimate(self, todo: Sequence[PointPlan]) -> str:
@@ -647,6 +635,7 @@ def sweep(
     view: View,
     launched: LaunchedServer | None = None,
     on_begun: Callable[[Path], None] = lambda _: None,
+    runner: Callable[..., SweepRunner] = SweepRunner,
 ) -> SweepResult:
     """Measure `spec` with `workload` and leave a run folder. Raises InputError or RunError; finished points stay.
 
@@ -689,7 +678,7 @@ def sweep(
             probed = preflight(spec, control, workload.prompts, facts)
             manifest.run_id = manifest.run_id or new_run_id(probed.plan.model)
             folder = folder or RunFolder(Path("results") / manifest.run_id)
-            return SweepRunner(
+            return runner(
                 spec, workload, folder, manifest, probed, control, view, launched, on_begun, tokenizer, times_s
             ).run()
     finally:

@@ -160,6 +160,11 @@ class VirtualUser:
         self._unanswered = 0  # requests in a row that no server was there for
         self._back_off_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def slot(self) -> Slot:
+        """What it sends through."""
+        return self._slot
+
     def next(self, free_ns: int) -> None:
         """Take the next request and send it; leave when there is none."""
         taken = self._load.take(free_ns)

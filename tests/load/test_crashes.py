@@ -22,7 +22,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import RunError, StoreError
 from benchsuite.load import worker_pool
 from benchsuite.load.virtual_users import CircuitBreaker
-from benchsuite.load.worker_pool import _RowSink
+from benchsuite.load.worker import _RowSink
 from benchsuite.simulator.server import simulator
 from benchsuite.store.journal import Journal, read_journal
 from benchsuite.store.run_folder import read_run

@@ -17,7 +17,7 @@ from benchsuite.client.request import BodyPlan, PointContext
 from benchsuite.load.schedule import plan_points
 from benchsuite.load.sweep import sweep
 from benchsuite.load.virtual_users import Preflight
-from benchsuite.load.worker_pool import PointOrder, Worker
+from benchsuite.load.worker import PointOrder, Worker
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -109,7 +109,7 @@ def test_what_a_measuring_process_imports() -> None:
     sent = pickle.dumps((worker, order))
     ended = subprocess.run([sys.executable, "-c", script], input=sent, stdout=subprocess.PIPE, check=True)
     loaded = set(json.loads(ended.stdout))
-    assert {"benchsuite.load.worker_pool", "benchsuite.client.connection", "benchsuite.store.journal"} <= loaded
+    assert {"benchsuite.load.worker", "benchsuite.client.connection", "benchsuite.store.journal"} <= loaded
     assert not loaded & {
         "pydantic",
         "httpx",

@@ -15,8 +15,8 @@ from sweeps_for_tests import column, run, spec_of
 from benchsuite.client.http import Endpoint
 from benchsuite.client.request import BodyPlan, encode
 from benchsuite.file_list import FileList
-from benchsuite.load import worker_pool
-from benchsuite.load.worker_pool import RequestBodies
+from benchsuite.load import worker
+from benchsuite.load.worker import RequestBodies
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -63,7 +63,7 @@ def test_what_is_sent_is_the_encoded_request(
     most: int, bust: Any, endpoint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it stays in the file or not, with the salt of the point wherever that goes; the file has no key."""
-    monkeypatch.setattr(worker_pool, "_MOST_IN_MEMORY", most)
+    monkeypatch.setattr(worker, "_MOST_IN_MEMORY", most)
     plan = BodyPlan(SERVERS["vllm"], "m", endpoint, True, True, None, bust, "unused")
     to = Endpoint(2, ("127.0.0.1", 1), "h", "h:1", "/v1/x", headers=(("Authorization", "Bearer sk-secret"),))
     bodies = RequestBodies(PROMPTS, plan)
