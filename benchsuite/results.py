@@ -100,6 +100,12 @@ class PointSummary:
         return tuple(warning.code for warning in self.warnings if warning.code in DISTURBING)
 
     @property
+    def saturation(self) -> str:
+        """What saturated means of this rate: with a limit on the requests in flight its latencies may well not grow."""
+        dropped = self.failures.get("dropped")
+        return f"saturated: {'requests were dropped' if dropped else 'latencies grow with the duration'}"
+
+    @property
     def products(self) -> tuple[float | None, float | None, float | None]:
         """What the machine's time was paid for, over all repeats: requests, output tokens, all tokens. Of a rate what
         left it in the window, whenever it was due: a saturated one's queue ends in the tail, which nobody pays for."""
@@ -304,7 +310,7 @@ class EvaluatedLevel:
     @property
     def misses(self) -> tuple[str, ...]:
         """The limits not met, saturation first: 'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s'."""
-        saturated = ("saturated: latencies grow with the duration",) * self.point.saturated
+        saturated = (self.point.saturation,) * self.point.saturated
         checks = (c for c in self.checks("not met") if c.why != "saturated")
         return (*saturated, *(f"{c.limit} missed: {c.limit.show(c.value or 0.0)}" for c in checks))
 

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PARTS, _LEAST_TAU, _LEAST_SHARE = 12, 0.6, 0.03
+_SLOWER = 3.0  # how many times as long a batch server may take for a request as at the least load of the window
 
 
 class Saturation(NamedTuple):
     """Of a window: tau: Kendall's, of the requests in flight in 12 equal parts, in their order. unserved: the share of
-    its arrivals by which arrivals exceed ends, drops among them. dropped: the share that was not sent."""
+    its arrivals by which arrivals exceed ends, drops among them, less what a rate that rises within the window keeps in
+    flight. dropped: the share that was not sent."""
 
     tau: float
     unserved: float
@@ -55,4 +57,20 @@ def saturation(
     ]
     signs = [np.sign(later - earlier) for earlier, later in combinations(open_s, 2)]
     ended = np.count_nonzero(sent & (ends >= start_s) & (ends < end_s))
-    return Saturation(float(np.mean(signs)), (n - ended) / n, float(np.count_nonzero(arrived & dropped)) / n)
+    left = n - ended
+    if left > 0:
+        left = max(0.0, left - _of_rising_rate(due_s[sent & arrived], ends[sent & arrived], start_s, end_s))
+    return Saturation(float(np.mean(signs)), left / n, float(np.count_nonzero(arrived & dropped)) / n)
+
+
+def _of_rising_rate(due_s: NDArray[np.float64], ends_s: NDArray[np.float64], start_s: float, end_s: float) -> float:
+    """How many more requests a server that keeps up has in flight at the end than at the start, by Little's law; 0 if
+    the last quarter's arrivals exceed the first's by less than three standard deviations of Poisson counts.
+    """
+    quarter_s = (end_s - start_s) / 4
+    parts = [(due_s >= start_s + i * quarter_s) & (due_s < start_s + (i + 1) * quarter_s) for i in range(4)]
+    first, *_, last = (int(np.count_nonzero(part)) for part in parts)
+    if last - first <= 3 * np.sqrt(first + last):
+        return 0.0
+    least_s = min(float((ends_s[part] - due_s[part]).mean()) for part in parts if part.any())
+    return max(0.0, (_SLOWER * last - first) / quarter_s * least_s) if np.isfinite(least_s) else 0.0

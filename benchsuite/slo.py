@@ -150,6 +150,7 @@ class Slo:
 
 
 PAPER_SLO = "ttft_mean<1s,output_throughput_per_user>20"
+RATE_SLO = "ttft_mean<1s,tpot_mean<50ms"  # the same of an open loop, which has no users: 20 tokens/s of each request
 
 
 def parse_slo(text: str, *, where: str = "--slo") -> Slo:

@@ -43,7 +43,7 @@ from benchsuite.request_spec import (
     read_named_files,
 )
 from benchsuite.servers import PROFILES, SERVERS
-from benchsuite.slo import PAPER_SLO, Slo, parse_goodput
+from benchsuite.slo import PAPER_SLO, RATE_SLO, Slo, parse_goodput
 from benchsuite.strict_model import (
     MOST_COUNT,
     MOST_ITEMS,
@@ -552,7 +552,21 @@ class SweepSpec(StrictModel, flags="--"):
         PAPER_SLO,
         f"limits that must hold: {_words(per_request=True)} with {' '.join(f'_{stat}' for stat in STATS)}; "
         f"{_words(per_request=False)}",
+        unset=f"{PAPER_SLO}; of rates {RATE_SLO}",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _slo_of_rates(cls, tree: Any) -> Any:
+        """A rate has no users, so none could meet a limit on their speed."""
+        if not isinstance(tree, dict) or tree.get("slo") is not None:
+            return tree
+
+        def given(table: str, name: str) -> Any:
+            found = tree.get(table)
+            return found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+
+        return tree | {"slo": RATE_SLO} if given("load", "rate") or given("arrivals", "replay") else tree
 
     @field_validator("goodput", "slo")
     @classmethod

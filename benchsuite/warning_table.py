@@ -96,8 +96,8 @@ WARNINGS: dict[str, WarningType] = {
         "at most {max_in_flight} requests were in flight, not {level}", _CLAUSES["rate_limit"][0]),
     "saturated": WarningType(
         "error", "requests of a rate came faster than they ended, in more than half of its repeats",
-        "requests came faster than they ended: of {offered:.4g} requests/s that were due {unserved:.0%} were left at "
-        "the end of the window (in {n} of {runs} runs)",
+        "requests came faster than they ended: of {offered:.4g} requests/s that were due {unserved:.0%} were "
+        "{left} (in {n} of {runs} runs)",
         "a lower rate, or more capacity; what it cannot serve meets no SLO"),
     "dropped": WarningType(
         "error", "requests of a rate were not sent, because max_in_flight were in flight (over = drop)",
@@ -463,11 +463,10 @@ WARNINGS: dict[str, WarningType] = {
 }  # fmt: skip
 
 
-# what a warning does to the figures, for the codes that do it
+# what a warning does to the figures, for the codes that do it; in braces: as the finding's values say
 _EFFECTS = {
     "no figure of the level can be trusted": "concurrency_not_reached littles_law unfinished_requests "
     "unasked_responses",
-    "latencies grow with the duration; no SLO is met": "saturated",
     "latencies include a wait for the client's limit": "waited_for_slot",
     "TTFT includes connecting": "connections_opened",
     "figures may be too high or too low": "client_bound gpu_shared slow_level superlinear_scaling no_steady_state "
@@ -479,7 +478,8 @@ _EFFECTS = {
     "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full "
     "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
     "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
-    "client_degraded body_compressed",
+    "body_compressed",
+    "{effect}": "client_degraded saturated",
     "TTFT and TPOT leave these responses out": "tokens_without_chunks",
     "latencies are late by the process's lag": "kernel_stamps_refused",
     "tokens/s and $ per token are in doubt": "usage_below_chunks usage_over_cap input_tokens_unknown tokens_estimated "
@@ -528,7 +528,7 @@ class Finding:
         for name, text in (
             ("severity", kind.severity),
             ("finding", kind.finding.format_map(values)),
-            ("effect", EFFECTS[self.code]),
+            ("effect", EFFECTS[self.code].format_map(values)),
             ("remedy", kind.remedy.format_map(values)),
         ):
             object.__setattr__(self, name, text)

@@ -33,6 +33,19 @@ def test_defaults():
     assert (spec.load.repeats, spec.load.random_seed, spec.price.gpus, spec.price.usd_per_hour) == (1, 0, 1, None)
 
 
+@pytest.mark.parametrize(
+    ("tree", "slo"),
+    [
+        ({"load": {"rate": [2.0]}}, "ttft_mean<1s,tpot_mean<50ms"),
+        ({"arrivals": {"replay": True}}, "ttft_mean<1s,tpot_mean<50ms"),
+        ({"load": {"rate": [2.0]}, "slo": "ttft_p95<2s"}, "ttft_p95<2s"),
+    ],
+)
+def test_the_default_slo_of_a_rate(tree: dict, slo: str):
+    """A rate has no users, so a limit on their speed would leave each rate unknown."""
+    assert parse_spec({"server": SERVER, **tree}, where="x").slo == slo
+
+
 def test_every_mistake_at_once():
     """All mistakes are named together, each with its key, and a mistyped key with the likely one."""
     assert mistakes(

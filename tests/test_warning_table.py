@@ -52,25 +52,26 @@ def values_of(fields: set[str]) -> dict[str, object]:
     return {name.split(".")[0]: Level(7) if "." in name else 7 for name in fields - {"level"}}
 
 
+def fields_of(code: str) -> set[str]:
+    """The values that the texts of a code name."""
+    texts = WARNINGS[code].finding, EFFECTS[code], WARNINGS[code].remedy
+    return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name}
+
+
 @pytest.mark.parametrize("code", WARNINGS)
 def test_a_warning_renders(code: str) -> None:
     """With a value for each field of its templates there is a text for the finding and for the remedy."""
     kind = WARNINGS[code]
-    fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-    found = warn(code, Level(8), **values_of(fields))
+    found = warn(code, Level(8), **values_of(fields_of(code)))
     assert (found.code, found.severity, found.level.users) == (code, kind.severity, 8)
-    for text in (found.finding, found.remedy):
+    for text in (found.finding, found.effect, found.remedy):
         assert text
         assert not re.search(r"[{}]", text)
 
 
 def findings() -> list[Finding]:
     """One of each code."""
-    found = []
-    for code, kind in WARNINGS.items():
-        fields = {name for text in (kind.finding, kind.remedy) for _, name, _, _ in Formatter().parse(text) if name}
-        found.append(warn(code, Level(8), **values_of(fields)))
-    return found
+    return [warn(code, Level(8), **values_of(fields_of(code))) for code in WARNINGS]
 
 
 @pytest.mark.parametrize("title", [None, *(server.title for server in SERVERS.values())])

@@ -104,7 +104,14 @@ def _check_rate(measured: LevelRows) -> Iterator[Finding]:
     if measured.saturated:
         offered, times = measured.ratio(METRICS["offered_per_s"]), [run.saturation for run in runs if run.saturated]
         unserved = statistics.mean(one.unserved for one in times if one is not None)
-        yield warn("saturated", level, offered=offered or 0.0, unserved=unserved, n=len(times), runs=len(runs))
+        dropped = rows.failures.get("dropped")
+        left, effect = (
+            ("dropped, or left at the end of the window", "a server that had to serve them all would be slower")
+            if dropped
+            else ("left at the end of the window", "latencies grow with the duration")
+        )
+        values = {"offered": offered or 0.0, "unserved": unserved, "n": len(times), "runs": len(runs), "left": left}
+        yield warn("saturated", level, effect=f"{effect}; no SLO is met", **values)
     if dropped := rows.failures.get("dropped"):
         yield warn("dropped", level, dropped=dropped, issued=len(rows.ok), share=dropped / len(rows.ok))
     if (least := min((len(run.order) for run in runs), default=0)) < MIN_REQUESTS:
@@ -158,6 +165,7 @@ class ClientVerdict:
     client-bound: figures may be moved by more than a reader would take for noise. cause: busy (its own CPU time),
     starved (it waited for a CPU) or late (neither is known); None when all is well. figures: what was judged.
     kernel_stamps: the kernel stamped its times, but for a few; else the client did, and they lag behind.
+    effects: what the reasons do to the figures.
     """
 
     verdict: Verdict
@@ -165,6 +173,7 @@ class ClientVerdict:
     reasons: tuple[str, ...]
     figures: dict[str, float | None]
     kernel_stamps: bool = True
+    effects: tuple[str, ...] = ()
 
     def warnings(self, level: Level) -> Iterator[Finding]:
         """The verdict as a warning, none when all is well; and that the sender joined events, if it did."""
@@ -173,7 +182,8 @@ class ClientVerdict:
                 "client_bound" if self.verdict == "client-bound" else "client_degraded",
                 _CAUSES[self.cause],
             )
-            yield warn(code, level, what=what, reasons="; ".join(self.reasons), remedy=remedy)
+            reasons, effect = "; ".join(self.reasons), "; ".join(self.effects)
+            yield warn(code, level, what=what, reasons=reasons, effect=effect, remedy=remedy)
         if connections := self.figures["unasked_responses"]:
             yield warn("unasked_responses", level, connections=int(connections))
         if waited := self.figures.get("waited_share"):
@@ -227,24 +237,33 @@ def judge_client(
     if error_ms is not None and calibrated_s is not None and cause == "late" and waited is not None:
         error_ms = min(error_ms, calibrated_s * 1e3)
     gap_ms = (effects.gap_p50_s or 0.0) * 1e3
+    users, chunks = "throughput is too low, $ too high", "TPOT and ITL are coarser than they look"
+    sent = "TTFT and E2E include how late the client sent"
     limits = (
-        (figures["late_share"], 0.05, 0.15, "{:.1%} of the users' time passed between a response and the next request"),
-        (figures["merged_share"], MAX_MERGED_SHARE, 0.1, "{:.2%} of reads held several events with one timestamp"),
-        (error_ms / gap_ms if error_ms is not None and gap_ms else None, 0.05, 0.25,
+        (figures["late_share"], 0.05, 0.15, users,
+         "{:.1%} of the users' time passed between a response and the next request"),
+        (figures["merged_share"], MAX_MERGED_SHARE, 0.1, chunks,
+         "{:.2%} of reads held several events with one timestamp"),
+        (error_ms / gap_ms if error_ms is not None and gap_ms else None, 0.05, 0.25, chunks,
          "its timestamps (p99) are late by {:.0%} of a median gap"),
-        (late_ms, MAX_LATE_MS, 10 * MAX_LATE_MS, "requests were sent {:.1f} ms late (p99)"),
+        (late_ms, MAX_LATE_MS, 10 * MAX_LATE_MS, sent, "requests were sent {:.1f} ms late (p99)"),
         (late_ms * 1e-3 * effects.rate_per_s if late_ms is not None and effects.rate_per_s and late_ms > MAX_LATE_MS
-         else None, 0.05, 0.5, "late by {:.0%} of the mean time between two requests"),
-        (figures["cpu_share_mean"], 0.9, 0.98, "a process used {:.0%} of a core throughout"),
+         else None, 0.05, 0.5, sent, "late by {:.0%} of the mean time between two requests"),
+        (figures["cpu_share_mean"], 0.9, 0.98, "figures may be too high or too low",
+         "a process used {:.0%} of a core throughout"),
     )  # fmt: skip
-    ranked = [(0 if v is None or v <= ok else 1 if v <= degraded else 2, t, v) for v, ok, degraded, t in limits]
-    reasons = [text.format(value) for rank, text, value in ranked if rank]
+    ranked = [
+        (0 if v is None or v <= ok else 1 if v <= degraded else 2, effect, text, v)
+        for v, ok, degraded, effect, text in limits
+    ]
+    moved = tuple(dict.fromkeys(effect for rank, effect, _, _ in ranked if rank))
+    reasons = [text.format(value) for rank, _, text, value in ranked if rank]
     if reasons and cause == "busy":
         reasons.append(f"{cpu:.0%} of a core in its busiest second")
     elif reasons and waited is not None:
         reasons.append(f"{waited:.0%} of the time it waited for a CPU")
-    verdict = _VERDICTS[max(rank for rank, _, _ in ranked)]
-    return ClientVerdict(verdict, cause if reasons else None, tuple(reasons), figures, effects.kernel_stamps)
+    verdict = _VERDICTS[max(rank for rank, *_ in ranked)]
+    return ClientVerdict(verdict, cause if reasons else None, tuple(reasons), figures, effects.kernel_stamps, moved)
 
 
 def token_balance(point: PointSummary, counted_by_server: Sequence[float | None]) -> Finding | None:

@@ -93,7 +93,8 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
 def import_(format_name: str, source: str, random_seed: int, output: str, force: bool, **flags: Any) -> None:
     """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
 
-    Traces (mooncake, azure, burstgpt, vidur) have no texts: random ones of their lengths are made.
+    Traces (mooncake, which Alibaba's are too, azure, burstgpt, vidur) have no texts: random ones of their lengths are
+    made.
 
     \b
     Examples:

@@ -45,7 +45,7 @@ WHY = {
     "share": "{count:,} of {n:,} requests: between {low:.2%} and {high:.2%} (" + CONFIDENCE + " each way)",
     "ramp": "the run is too short to be steady: without ramp-up and drain it might be {best}; "
     "{wanted:,} requests a run would decide",
-    "saturated": "saturated: it grows with the duration",
+    "saturated": "saturated: such a rate meets no SLO",
     "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
 }

@@ -231,7 +231,7 @@ def seconds_between(points: Sequence[PointPlan], request_s: float) -> tuple[floa
         for one in points:
             users, loop = one.level.concurrency or 1 if together else 1, one.open_loop
             if loop is not None:
-                tail_s = request_s if together else loop.after_s
+                tail_s = request_s if together else max(request_s, loop.after_s)
                 total_s += one.cooldown_min_s + loop.before_s + loop.window_s + tail_s
             else:
                 total_s += max(one.warmup_min_s, one.warmup_requests * request_s / users)

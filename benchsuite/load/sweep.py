@@ -347,7 +347,7 @@ class SweepRunner:
         dropped = compute.equal(rows["status"].cast("string"), "dropped").to_numpy()
         found = saturation(due_s, ended_s, dropped, starts_s[0], ends_s[0])
         if found is not None and found.saturated:
-            self.view.note(f"{plan.point_id}: {plan.level.words} saturate the server: its latencies grow with time")
+            self.view.note(f"{plan.point_id}: saturated: {plan.level.words} come faster than they end")
         return {} if found is None else found._asdict()
 
     def _estimate(self, todo: Sequence[PointPlan]) -> str:

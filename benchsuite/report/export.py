@@ -75,6 +75,7 @@ def _markdown(one: Judgement) -> str:
         f"{CLOSED_LOOP_TITLE}:\n\n" + "\n".join(markdown_table(*closed, right=closed[0]))
         if (closed := closed_loop_table(one.judged))
         else "",
+        "\n".join(f"- {markdown_text(note)}" for note in one.capacity_notes),
         "\n".join(warned),
         f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
     ]
@@ -127,7 +128,7 @@ def capacity_json(judgement: Judgement) -> dict[str, Any]:
         | {"slo_verdict": j.slo_verdict}
         for j in closed.judged
     ]
-    named = {"run_id": closed.run_id, "source": closed.source, "differences": judgement.capacity_notes}
+    named = {"run_id": closed.run_id, "source": closed.source, "notes": judgement.capacity_notes}
     rates = [{column: BY_COLUMN[column].of(j) for column in CLOSED_LOOP} for j in judgement.judged]
     return {"capacity": {**named, "optimum": _level_json(closed.best), "points": points, "rates": rates}}
 

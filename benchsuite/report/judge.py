@@ -70,11 +70,21 @@ class Judgement(JudgedLevels):
 
     @property
     def capacity_notes(self) -> list[str]:
-        """What the closed loop has not in common with the rates, and may."""
+        """What the closed loop lacks of its points, and what it has not in common with the rates, and may."""
         if self.capacity is None:
             return []
+        warnings = (warning for one in self.capacity.judged for warning in one.point.warnings)
+        notes = [f"closed loop: {one.finding}" for one in warnings if one.code == "run_cut_short"]
+        lowest = min((j.point.level for j in self.capacity.judged), key=lambda level: level.number)
+        predicted = [(j.point.level, None if j.closed_loop is None else j.closed_loop.in_flight) for j in self.judged]
+        if below := [str(level) for level, n in predicted if n is not None and n < lowest.number and lowest.number > 1]:
+            notes.append(
+                f"closed loop: nothing was measured below {lowest.at}, where a request is taken to need as long: the "
+                f"chain's in flight and E2E at {', '.join(below)} req/s may be too high, its idle share too low"
+            )
         pair = ((self.source_name, self.facts.manifest), (self.capacity.source_name, self.capacity.facts.manifest))
-        return [f"the closed loop and the rates differ in {text}" for text in fact_differences(pair)]
+        differing = (f"the closed loop and the rates differ in {text}" for text in fact_differences(pair))
+        return [*notes, *differing]
 
     @property
     def run_id(self) -> str | None:

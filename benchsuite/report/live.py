@@ -96,11 +96,11 @@ def sweep_remaining_s(to_come: Sequence[float], known_s: Mapping[float, float], 
 def point_remaining_s(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> float | None:
     """Seconds until the measured point ends, at its rate so far. None in other phases, and before a wave has ended.
 
-    Of an open loop: until its window ends.
+    Of an open loop: until its window ends, and then as of any other, for the window's requests may be far from ended.
     """
     ended = progress.ended
-    if point.phase == _MEASURING and point.level.kind == "rate":
-        return max(0.0, point.at_least_s - elapsed_s)
+    if point.phase == _MEASURING and point.level.kind == "rate" and elapsed_s < point.at_least_s:
+        return point.at_least_s - elapsed_s
     if point.phase != _MEASURING or ended < max(1, min(point.level.concurrency or 1, point.n_requests // 4)):
         return None
     return max(0.0, elapsed_s * (point.n_requests - ended) / ended)

@@ -203,7 +203,8 @@ def lengths_text(lengths: Mapping[str, Any], points: Sequence[Mapping[str, Any]]
     }.get(str(lengths.get("by")), "as the file says" if tokens else None)
     if text is None or not tokens:
         return text
+    more = f"{overhead[0]:g} more (template, salt)" if overhead[0] >= 0 else f"{-overhead[0]:g} fewer"
     return (
-        f"{text}; the server counts {overhead[0]:g} more (template, salt), to within {max(medians):g} tokens (median) "
+        f"{text}; the server counts {more}, to within {max(medians):g} tokens (median) "
         f"and {max(tokens):g} at most ({max(ratios):.1%} of a prompt)"
     )

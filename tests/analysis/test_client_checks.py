@@ -121,6 +121,24 @@ def test_responses_in_one_chunk_by_the_client(effects: dict[str, Any], responses
     assert judged([state()], **effects).explains(single) is explained
 
 
+@pytest.mark.parametrize(
+    ("over", "effects", "effect"),
+    [
+        ({}, {"merged_share": 0.02}, "TPOT and ITL are coarser than they look"),
+        ({"loop_lag": lag(600)}, {"kernel_stamps": False}, "TPOT and ITL are coarser than they look"),
+        ({}, {"late_share": 0.06}, "throughput is too low, $ too high"),
+        ({}, {"late_p99_s": 0.004, "rate_per_s": 20.0}, "TTFT and E2E include how late the client sent"),
+        ({"cpu_share_mean": 0.92}, {}, "figures may be too high or too low"),
+        ({}, {"late_p99_s": 0.004, "rate_per_s": 1.0, "merged_share": 0.02},
+         "TPOT and ITL are coarser than they look; TTFT and E2E include how late the client sent"),
+    ],
+)  # fmt: skip
+def test_the_effect_is_that_of_the_reasons(over: dict[str, Any], effects: dict[str, Any], effect: str) -> None:
+    """Requests that were sent late make no token's time coarser; each effect once, however many reasons have it."""
+    (warning,) = judged([state(**over)], **effects).warnings(Level(8))
+    assert (warning.code, warning.effect) == ("client_degraded", effect)
+
+
 def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> pa.Table:
     """Eight answers of 50 reads, 20 ms apart; `merged` reads of each held several events."""
     return pa.Table.from_pylist(

@@ -22,12 +22,15 @@ from benchsuite.economics.cost import point_cost
 from benchsuite.economics.matrix_decision import JudgedSetting, decide_settings
 from benchsuite.errors import InputError, PointsError
 from benchsuite.level import Level
+from benchsuite.load.arrivals import arrivals
+from benchsuite.manifest import RunManifest
 from benchsuite.report.compare_models import comparison, place_models, render_comparison
 from benchsuite.report.comparison import parse_regressions
 from benchsuite.report.gate import gate, markdown
 from benchsuite.report.judge import judge_run
 from benchsuite.report.matrix import headline
 from benchsuite.report.page import render
+from benchsuite.saturation import saturation
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
 
@@ -121,6 +124,27 @@ def test_saturation(rho: float, found: int):
     assert sum(queue(rho, 40.0, seed) for seed in range(20)) == found
 
 
+def test_a_rate_that_rises_does_not_saturate_a_server_that_keeps_up():
+    """5 to 15 requests/s within 120 s. With all served at once, each in 10 s, 100 of 1,200 more are in flight at the
+    end; slower in a batch, 10 to 20 s, 250. One after another at 9 requests/s, 200 are left: that is saturated."""
+    span = {"window_s": 120.0, "before_s": 30.0, "after_s": 60.0}
+    due_s = arrivals("constant", 10.0, shape=1.0, profile="ramp 0.5 1.5", **span, seed=0, repeat=0) / 1e9
+    none, longer_s = np.zeros(len(due_s), bool), np.clip(due_s / 12, 0.0, 10.0)
+
+    def unserved(ended_s: np.ndarray) -> tuple[float, bool]:
+        found = saturation(due_s, ended_s, none, 0.0, 120.0)
+        return found.unserved, found.saturated
+
+    assert unserved(due_s + 10.0) == (0.0, False)
+    assert unserved(due_s + 10.0 + longer_s) == (0.0, False)
+    ended_s = np.empty(len(due_s))
+    free_s = -np.inf
+    for i, at_s in enumerate(due_s):
+        free_s = ended_s[i] = max(at_s, free_s) + 1 / 9
+    share, found = unserved(ended_s)
+    assert (found, share) == (True, pytest.approx(0.18, abs=0.02))
+
+
 def test_a_window_without_arrivals_is_no_level():
     """Rows of the warm-up alone give none, those of a window that is no time neither."""
     row = request_row(8.0, 1.0, scheduled_s=8.0, **dict(AT, window_start_s=10.0))
@@ -146,7 +170,12 @@ def test_money_of_a_rate():
     assert measured.point.ratios["attainment"] == measured.point.ratios["error_rate"] == 0.5
     assert measured.point.ratios["offered_per_s"] == pytest.approx(20.0)
     assert point_cost(measured.point, 1.99).usd_per_good_request == pytest.approx(1.99 / 3600 / 10)
-    assert "dropped" in {one.code for one in measured.point.warnings}
+    found = {one.code: one for one in measured.point.warnings}
+    assert "dropped" in found
+    # what is dropped waits nowhere, so that nothing grows
+    assert "dropped, or left" in found["saturated"].finding
+    assert "latencies" not in found["saturated"].effect
+    assert measured.point.saturation == "saturated: requests were dropped"
 
 
 def test_what_leaves_in_the_window_is_the_throughput():
@@ -252,6 +281,22 @@ def test_a_closed_loop_of_failures_predicts_nothing(tmp_path):
         judge_run(rates, capacity=read_run(failed))
     with pytest.raises(PointsError, match="no level of the run was measured"):
         judge_run(rates, capacity=read_run(closed_folder(tmp_path / "cut", manifest={"points": []})))
+
+
+def test_what_a_closed_loop_lacks_is_said(tmp_path):
+    """Points that were not measured; and that none was measured as low as what is predicted, above which a user alone
+    would be faster: 0.25 requests in flight at 2 of 10 a second."""
+    rates = read_run(rate_folder(tmp_path / "run", rates=(2.0,)))
+    whole = closed_folder(tmp_path / "whole")
+    assert judge_run(rates, capacity=read_run(whole)).capacity_notes == []
+    alone = RunManifest.model_validate_json((whole / "manifest.json").read_text())
+    kept = [entry.model_dump(mode="json") for entry in alone.points if entry.level != Level(1)]
+    planned = [entry.point_id for entry in alone.points]
+    cut = closed_folder(tmp_path / "cut", manifest={"points": kept, "planned_points": planned})
+    first, second = judge_run(rates, capacity=read_run(cut)).capacity_notes
+    assert first.startswith("closed loop: 1 of 3 points were not measured")
+    assert "nothing was measured below concurrency 2" in second
+    assert "at 2 req/s" in second
 
 
 def test_no_level_of_the_closed_loop_meets_the_slo(tmp_path):

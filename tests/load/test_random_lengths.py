@@ -206,6 +206,9 @@ def test_a_cache_that_is_off_shares_no_prefix(tmp_path: Path) -> None:
             swept(llamacpp, tmp_path / "run")
 
 
+OFF = ("length_error_median_tokens", "length_error_max_tokens", "length_error_max_ratio")
+
+
 @pytest.mark.parametrize(
     ("lengths", "tokens", "says"),
     [
@@ -213,6 +216,8 @@ def test_a_cache_that_is_off_shares_no_prefix(tmp_path: Path) -> None:
         ({"by": "characters"}, {}, "estimated from characters"),
         ({"by": "usage", "tokens_per_word": "1e9"}, {"length_error_max_tokens": "many"}, "1e9 tokens a word, by the"),
         ({"by": ["tokenizer"]}, {"overhead_tokens": 3}, None),
+        ({}, {"overhead_tokens": 3, **dict.fromkeys(OFF, 1)}, "the server counts 3 more (template, salt)"),
+        ({}, {"overhead_tokens": -75, **dict.fromkeys(OFF, 1)}, "the server counts 75 fewer, to within 1 tokens"),
     ],
 )
 def test_what_a_manifest_may_say_of_lengths(lengths: dict[str, Any], tokens: dict[str, Any], says: str | None) -> None:

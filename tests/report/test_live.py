@@ -236,6 +236,13 @@ def test_no_progress_yet():
     assert line == "[1/2] 4 users, warming up 0/16 done, 0 failed, – tok/s, TTFT – ms, ETA –"
 
 
+def test_the_time_left_of_a_rate():
+    """Until its window ends; behind it as the rest of its requests takes at the pace so far, not 0."""
+    point = PlannedPoint(0, 1, "q4-r0", Level(4.0, "rate"), 0, "measuring", 200, at_least_s=12.0)
+    lines = [progress_line(point, ProgressSnapshot(50, 0, 500, 0.1), elapsed_s) for elapsed_s in (10.0, 20.0)]
+    assert [line.rpartition(", ")[2] for line in lines] == ["ETA 0:02", "ETA 1:00"]
+
+
 def test_ascii_terminals_get_ascii():
     """Bars and sparklines have a form for encodings without block characters."""
     made = console(encoding="ascii")
