@@ -57,7 +57,7 @@ def saturation(
     ]
     signs = [np.sign(later - earlier) for earlier, later in combinations(open_s, 2)]
     ended = np.count_nonzero(sent & (ends >= start_s) & (ends < end_s))
-    left = n - ended
+    left = float(n - ended)
     if left > 0:
         left = max(0.0, left - _of_rising_rate(due_s[sent & arrived], ends[sent & arrived], start_s, end_s))
     return Saturation(float(np.mean(signs)), left / n, float(np.count_nonzero(arrived & dropped)) / n)
@@ -73,4 +73,4 @@ def _of_rising_rate(due_s: NDArray[np.float64], ends_s: NDArray[np.float64], sta
     if last - first <= 3 * np.sqrt(first + last):
         return 0.0
     least_s = min(float((ends_s[part] - due_s[part]).mean()) for part in parts if part.any())
-    return max(0.0, (_SLOWER * last - first) / quarter_s * least_s) if np.isfinite(least_s) else 0.0
+    return max(0.0, float((_SLOWER * last - first) / quarter_s * least_s)) if np.isfinite(least_s) else 0.0
