@@ -31,7 +31,7 @@ def rows(level: int, factors: list[float], gap_s: float, n: int = 200, ttft_s: f
         sent = np.empty(n)
         for user in range(level):
             sent[user::level] = np.concatenate([[0.0], np.cumsum((ttft + span)[user::level])[:-1]])
-        columns: dict[str, Any] = dict.fromkeys(COLUMNS, 0) | {
+        columns: dict[str, Any] = dict.fromkeys(COLUMNS, 0) | dict.fromkeys(("window_start_s", "window_end_s")) | {
             "concurrency": level, "repeat": repeat, "scheduled_s": sent, "sent_s": sent, "first_token_s": sent + ttft,
             "first_answer_s": sent + ttft, "last_token_s": sent + ttft + span, "closed_s": sent + ttft + span,
             "input_tokens": 5, "output_tokens": TOKENS, "asked_output_tokens": TOKENS, "status": "ok",

@@ -68,7 +68,7 @@ def law(level: int, n: int, repeats: int, seed: int, cv: float = 0.02) -> pd.Dat
                 if sent_n < n:
                     flight.append((now, int(wanted[sent_n]), []))
                     sent_n += 1
-                rows.append(dict.fromkeys(COLUMNS, 0) | {
+                rows.append(dict.fromkeys(COLUMNS, 0) | dict.fromkeys(("window_start_s", "window_end_s")) | {
                     "concurrency": level, "repeat": repeat, "scheduled_s": sent, "sent_s": sent,
                     "first_token_s": stamps[0], "first_answer_s": stamps[0], "last_token_s": now, "closed_s": now,
                     "input_tokens": 5, "output_tokens": tokens, "asked_output_tokens": tokens, "status": "ok",

@@ -137,6 +137,6 @@ def test_a_trend_that_does_not_move_stays():
 
 def test_percentages_are_spaced_alike():
     """In a finding as in every table, on a page with a space that no line break parts."""
-    busy = warning("ramp_up_down", 8, occupancy=0.913, shown="91.3%", requests=800)
+    busy = warning("ramp_up_down", 8, occupancy=0.913, shown="91.3%", requests=800, steady="")
     assert "91.3 % of the run" in warning_text(busy, [Level(8)])
     assert spaced("89.7% and 5 %") == "89.7\u00a0% and 5\u00a0%"
