@@ -9,7 +9,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from math import log
 from pathlib import Path
@@ -300,8 +301,9 @@ class SweepView(View):
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._printing():
+            self._lines.clear()
         self._say_notes()
-        self._lines.clear()
 
     def begun(self, path: Path, manifest: RunManifest) -> None:
         """The server answered; measuring starts."""
@@ -309,12 +311,13 @@ class SweepView(View):
             return
         self._restart()
         self._say_notes()
-        self._lines.clear()
         self._limited = limited_columns(manifest)
         probe = manifest.server_probe
         counts = "reports its token counts" if probe.reports_usage else "reports no token counts that can be used"
-        say(self._console, f"run {manifest.run_id} in {path}")
-        say(self._console, f"{manifest.model} on {probe.profile or 'a server'}, which {counts}")
+        with self._printing():
+            self._lines.clear()
+            say(self._console, f"run {manifest.run_id} in {path}")
+            say(self._console, f"{manifest.model} on {probe.profile or 'a server'}, which {counts}")
 
     def progress(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> None:
         """Called often; draws at most 4 times a second, or a line every 5 s where there is no terminal."""
@@ -332,8 +335,7 @@ class SweepView(View):
             return
         self._shown, self._shown_at_s = (point.index, point.phase), elapsed_s
         self._rates.note(elapsed_s, progress)
-        self._drawing = True
-        try:
+        with self._printing():
             if self._plain:
                 self._say_notes(now=True)
                 self._plain_line(point, progress, elapsed_s, fresh)
@@ -341,8 +343,6 @@ class SweepView(View):
                 with self._console:
                     self._say_notes(now=True)
                     self._lines.draw(self._panel(point, progress, elapsed_s))
-        finally:
-            self._drawing = False
 
     def point_done(self, point: PlannedPoint, rows: Callable[..., Any], duration_s: float) -> None:
         """The point's row; its figures are computed from its rows as the report's are."""
@@ -352,7 +352,8 @@ class SweepView(View):
 
         self._taken_s[point.level.number] = self._now_s() - self._point_began_s
         self._say_notes()
-        self._lines.clear()
+        with self._printing():
+            self._lines.clear()
         shown = (BY_COLUMN[column].metric for column in (*self._limited, *_COLUMNS))
         summary = point_figures(
             rows(left_out=UNJUDGED), duration_s, {metric.key for metric in shown if metric.per_request}
@@ -360,7 +361,9 @@ class SweepView(View):
         seconds = duration_s if summary is None else summary.duration_s
         cells = point_cells(summary, seconds, self._limited, point.level.kind)
         if self._plain:
-            say(self._console, f"{_place(point)} done: " + ", ".join(f"{head} {cell}" for head, cell in cells.items()))
+            with self._printing():
+                line = ", ".join(f"{head} {cell}" for head, cell in cells.items())
+                say(self._console, f"{_place(point)} done: {line}")
             return
         row = {level_head([point.level]): str(point.level), "repeat": str(point.repeat + 1)} | cells
         widths = [max(len(head), 6) + 1 for head in row]
@@ -371,7 +374,17 @@ class SweepView(View):
         for cells_of_row in table:
             line = "".join(cell.rjust(width) for cell, width in zip(cells_of_row[:n], widths, strict=False))
             text = Text(safe(self._console, line), style="bold" if cells_of_row == tuple(row) else "")
-            self._console.print(text, no_wrap=True, overflow="crop")
+            with self._printing():
+                self._console.print(text, no_wrap=True, overflow="crop")
+
+    @contextmanager
+    def _printing(self) -> Iterator[None]:
+        """What a signal handler has to say meanwhile waits: a stream takes no write in the middle of another."""
+        before, self._drawing = self._drawing, True
+        try:
+            yield
+        finally:
+            self._drawing = before
 
     def note(self, text: str) -> None:
         """Something that the person at the terminal should know now. From any thread; signal handlers too."""
@@ -384,8 +397,9 @@ class SweepView(View):
     def _say_notes(self, *, now: bool = False) -> None:
         """Print the notes that wait, above the live lines. Only the view's own thread prints."""
         while self._notes and (now or not self._drawing):
-            self._lines.clear()
-            say(self._console, self._notes.popleft(), style="yellow")
+            with self._printing():
+                self._lines.clear()
+                say(self._console, self._notes.popleft(), style="yellow")
 
     def _remaining_s(
         self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float

@@ -219,6 +219,33 @@ def test_a_note_between_drawings_leaves_no_lines_over():
     assert sum(row.startswith("point") for row in rows) == 1
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_signal_in_the_middle_of_a_write(tmp_path: Path, plain: bool):
+    """What its handler has to say comes behind that write, never within it, whatever the view was writing."""
+    said = iter(range(100))
+    inside = False
+
+    class Interrupted(io.StringIO):
+        def write(self, text: str) -> int:
+            nonlocal inside
+            assert not inside, "a write within another"
+            inside = True
+            view.note(f"signal {next(said)}")
+            inside = False
+            return super().write(text)
+
+    made = Console(file=Interrupted(), force_terminal=not plain, width=80, height=24, color_system=None)
+    with SweepView(console=made, plain=plain) as view:
+        view.begun(tmp_path, MANIFEST)
+        view._notes.clear()
+        view.progress(step(), ProgressSnapshot(4, 0, 50, 0.08), 0.1)
+        view._notes.clear()
+        view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
+        assert view._notes
+        made.file = after = io.StringIO()
+    assert "signal" in after.getvalue()
+
+
 def test_a_quiet_sweep_says_nothing(tmp_path: Path):
     """Nothing at all."""
     made = console(80)
