@@ -112,6 +112,10 @@ WARNINGS: dict[str, WarningType] = {
         "{opened:,} connections were opened for {requests:,} requests ({share:.0%}): connecting is in their latency",
         "the server closes connections that are idle for long: vLLM's environment variable "
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE is 5 s; or bursts need more than were opened beforehand"),
+    "connections_closed": WarningType(
+        "info", "users spent more than 2 % of their time on new connections, as the server had closed theirs",
+        "the server closes connections: users spent {share:.1%} of their time on opening new ones",
+        "if it is to keep them, look at its keep-alive settings, or those of a proxy before it"),
     "few_requests": WarningType(
         "info", "fewer than 100 requests of a rate were due in its window",
         "a window of {requests} requests is a first impression: {least} are the least for a figure",
@@ -418,7 +422,7 @@ WARNINGS: dict[str, WarningType] = {
     "throughput_drop": WarningType(
         "warning",
         "fewer output tokens/s than at the next lower level, by more than 1 % where the intervals over several runs do "
-        "not meet, else by more than 10 %",
+        "not meet, else by more than 10 %; unless higher levels have no more either",
         "{tok_s:,.0f} output tok/s, less than the {below_tok_s:,.0f} at {below.at}",
         "repeat the level; if nothing changes, the server is past its peak"),
     "duration_rises": WarningType(
@@ -475,7 +479,7 @@ _EFFECTS = {
     "context_too_short dropped errors empty empty_under_load",
     "TTFT includes the wait": "slots_exceeded slots_unknown queue_depth ttft_breakdown_mismatch",
     "TTFT may be too low": "prefix_hits_unexpected prefix_hits_unknown",
-    "throughput is too low, $ too high": "idle_users ramp_up_down preemptions kv_cache_full "
+    "throughput is too low, $ too high": "idle_users connections_closed ramp_up_down preemptions kv_cache_full "
     "gpu_thermal_throttling gpu_power_brake rate_limited silent_end body_lingers",
     "TPOT and ITL are coarser than they look": "single_chunk several_tokens_per_chunk merged_reads merged_by_sender "
     "body_compressed",

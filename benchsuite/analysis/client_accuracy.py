@@ -129,11 +129,13 @@ def client_effects(answered: pa.Table, gap_p50_s: float | None, loop_lag_s: floa
     total, n_merged, by_sender = reads.sum(), merged.sum(), merged[at_once].sum()
     if not kernel and n_merged <= 0.02 * total:
         by_sender = 0.0
-    users_s = float(np.nansum(closed - scheduled))
+    users_s, kept = float(np.nansum(closed - scheduled)), pc.fill_null(answered["connection_reused"], True).to_numpy()
+    known = users_s > 0 and not paced
     return ClientEffects(
         kernel_stamps=kernel,
         gap_p50_s=gap_p50_s,
-        late_share=float(np.nansum(sent - scheduled)) / users_s if users_s > 0 and not paced else None,
+        late_share=float(np.nansum((sent - scheduled)[kept])) / users_s if known else None,
+        connecting_share=float(np.nansum((sent - scheduled)[~kept])) / users_s if known else None,
         merged_share=float((n_merged - by_sender) / total) if total else None,
         merged_by_sender_share=float(by_sender / total) if total else None,
     )

@@ -142,7 +142,8 @@ _CAUSES = {
 class ClientEffects:
     """What the client did to one level's figures, by its rows. Shares are None where they are not known.
 
-    late_share: of the users' time that went by between a response's end and the next request, connecting included.
+    late_share: of the users' time that went by between a response's end and the next request; connecting_share: that
+    went by on connecting anew, as the server had closed the connection.
     merged_share: of the socket reads that held several events because the client came late; merged_by_sender_share:
     that the sender had joined, for the client came well before the next ones. kernel_stamps: times are the kernel's.
     Of a rate, late_p99_s: how late requests were sent; waited_share: of them that waited for max_in_flight.
@@ -151,6 +152,7 @@ class ClientEffects:
     kernel_stamps: bool
     gap_p50_s: float | None = None
     late_share: float | None = None
+    connecting_share: float | None = None
     merged_share: float | None = None
     merged_by_sender_share: float | None = None
     late_p99_s: float | None = None
@@ -191,13 +193,18 @@ class ClientVerdict:
         opened, issued = (self.figures.get(name) or 0 for name in ("connections_opened", "n_issued"))
         if opened > MAX_OPENED_SHARE * issued:
             yield warn("connections_opened", level, opened=int(opened), requests=int(issued), share=opened / issued)
+        connecting = self.figures.get("connecting_share") or 0.0
+        if connecting > 1 - MIN_STEADY_OCCUPANCY:
+            yield warn("connections_closed", level, share=connecting)
         share = self.figures["merged_by_sender_share"]
         # a client that came late cannot tell who joined a few of them
         if share is not None and share > (MAX_MERGED_SHARE if self.cause is None else BUFFERED_SHARE):
             yield warn("merged_by_sender", level, share=share)
 
     def explains(self, finding: Finding) -> bool:
-        """The client's own warning says it: merged reads in any case, and what its being late looks like."""
+        """Another warning says it: merged reads in any case, what the client's being late looks like, connecting."""
+        if finding.code == "idle_users" and (connecting := self.figures.get("connecting_share")):
+            return self.cause is not None or finding.values["occupancy"] + connecting >= MIN_STEADY_OCCUPANCY
         if finding.code == "merged_reads" or self.cause is None:
             return finding.code == "merged_reads"
         if finding.code == "single_chunk":
@@ -225,7 +232,8 @@ def judge_client(
     figures = {key: worst(state.get(key) for state in states) for key in (*names, "unasked_responses")}
     figures |= {"read_lag_p99_ms": worst_ms("read_lag"), "loop_lag_p99_ms": worst_ms("loop_lag")}
     figures["dispatch_p99_ms"] = worst_ms("dispatch_lag")
-    figures |= {name: getattr(effects, name) for name in ("late_share", "merged_share", "merged_by_sender_share")}
+    of_rows = ("late_share", "connecting_share", "merged_share", "merged_by_sender_share")
+    figures |= {name: getattr(effects, name) for name in of_rows}
     late_ms = None if effects.late_p99_s is None else effects.late_p99_s * 1e3
     if effects.rate_per_s is not None:
         figures |= {"sent_late_p99_ms": late_ms, "waited_share": effects.waited_share}
@@ -369,8 +377,10 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     rates = {p.level: _figure(p, "output_tok_s", p.output_tok_s) for p in ordered if p.output_tok_s}
     users = {p.level: p for p in ordered if p.level in rates and p.level.concurrency is not None}
     found = [*_superlinear(users)]
-    for (below, lower), (above, upper) in itertools.pairwise(rates.items()):
-        if _above(lower, upper):
+    for i, ((below, lower), (above, upper)) in enumerate(itertools.pairwise(rates.items())):
+        higher = [*rates.values()][i + 2 :]
+        past_peak = higher and not any(_above(one, upper) for one in higher)  # they all say the same
+        if _above(lower, upper) and not past_peak:
             found.append(warn("throughput_drop", above, tok_s=upper.value, below_tok_s=lower.value, below=below))
     answered = [p for p in ordered if p.n_ok and p.ratios["empty_rate"] == 0]
     for p in ordered:
@@ -379,11 +389,13 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
         if share and below_n and (p.n_ok / (p.n_ok + below_n)) ** (share * p.n_ok) < CHANCE:
             found.append(warn("empty_under_load", p.level, share=share, below=answered[0].level))
     durations = [p for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
-    for lower_p, upper_p in itertools.pairwise(durations):
-        took, took_below = (_figure(p, "duration_s", p.duration_s) for p in (upper_p, lower_p))
-        dropped = any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
-        if _requests(lower_p) == _requests(upper_p) and _above(took, took_below) and not dropped:
-            values = {"duration_s": took.value, "below_s": took_below.value, "below": lower_p.level}
+    took = [_figure(p, "duration_s", p.duration_s) for p in durations]
+    for i, (lower_p, upper_p) in enumerate(itertools.pairwise(durations)):
+        higher = took[i + 2 :]
+        past_peak = higher and not any(_above(took[i + 1], one) for one in higher)
+        dropped = past_peak or any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
+        if _requests(lower_p) == _requests(upper_p) and _above(took[i + 1], took[i]) and not dropped:
+            values = {"duration_s": took[i + 1].value, "below_s": took[i].value, "below": lower_p.level}
             found.append(warn("duration_rises", upper_p.level, **values))
     n, tok_s = [level.number for level in users], [p.output_tok_s or 0.0 for p in users.values()]
     usl = fit_usl(n, tok_s) if _dented(n, tok_s) else None
@@ -445,10 +457,10 @@ def _above(one: Estimate, other: Estimate) -> bool:
 
 
 def _dented(n: Sequence[float], tok_s: Sequence[float]) -> bool:
-    """A level is below the line between its neighbours. A server that is full from some level on has a knee, which is
-    above it: no smooth law has that, and nothing is wrong."""
+    """A level is below the line between its neighbours, and below the higher one. A server that is full from some level
+    on has a knee, which is above it, and one past its peak falls: no smooth law has either, and nothing is wrong."""
     return any(
-        x < (1 - MAX_DENT) * (x0 + (x1 - x0) * (at - n0) / (n1 - n0))
+        x < x1 and x < (1 - MAX_DENT) * (x0 + (x1 - x0) * (at - n0) / (n1 - n0))
         for n0, at, n1, x0, x, x1 in zip(n, n[1:], n[2:], tok_s, tok_s[1:], tok_s[2:], strict=False)
     )
 

@@ -1,6 +1,7 @@
 """The verdict on the measuring client."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,14 @@ def test_the_effect_is_that_of_the_reasons(over: dict[str, Any], effects: dict[s
     assert (warning.code, warning.effect) == ("client_degraded", effect)
 
 
-def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0) -> pa.Table:
+def rows(read_lag_us: int | None, *, merged: int = 5, waited_s: float = 0.0, kept: bool = True) -> pa.Table:
     """Eight answers of 50 reads, 20 ms apart; `merged` reads of each held several events."""
     return pa.Table.from_pylist(
         [
             {"scheduled_s": i * 2.0, "sent_s": i * 2.0 + waited_s, "closed_s": i * 2.0 + 1,
              "first_token_s": i * 2.0 + 0.02, "last_token_s": i * 2.0 + 1, "n_reads": 50, "n_chunks": 60,
              "merged_reads": merged, "read_lag_max_us": read_lag_us,
-             "stamp_source": "user" if read_lag_us is None else "kernel"}
+             "stamp_source": "user" if read_lag_us is None else "kernel", "connection_reused": kept}
             for i in range(8)
         ]
     )  # fmt: skip
@@ -179,7 +180,7 @@ def test_who_merged_a_whole_answer(
     """Thirty tokens in one read, 0.3 s after the request: a client that was never late did not gather them."""
     row = {"scheduled_s": 0.0, "sent_s": 0.0, "closed_s": waited_s, "first_token_s": waited_s,
            "last_token_s": waited_s, "n_reads": 2, "n_chunks": 30, "merged_reads": 1, "read_lag_max_us": read_lag_us,
-           "stamp_source": "user" if read_lag_us is None else "kernel"}  # fmt: skip
+           "stamp_source": "user" if read_lag_us is None else "kernel", "connection_reused": True}  # fmt: skip
     found = client_effects(pa.Table.from_pylist([row] * 8), None, loop_lag_s, paced=False)
     assert (found.merged_by_sender_share == 0.5) is by_sender
     assert (found.merged_share == 0.5) is not by_sender
@@ -189,6 +190,17 @@ def test_the_users_time_that_the_client_let_pass() -> None:
     """Of one second a request, 0.2 s before it left; not where a rate makes users wait."""
     assert client_effects(rows(200, waited_s=0.2), 0.02, None, paced=False).late_share == pytest.approx(0.2)
     assert client_effects(rows(200, waited_s=0.2), 0.02, None, paced=True).late_share is None
+
+
+def test_a_server_that_closes_connections_is_no_late_client() -> None:
+    """Of one second a request, 0.2 s on a new connection: that is said, and not that users were idle for that time."""
+    effects = client_effects(rows(200, waited_s=0.2, kept=False), 0.02, None, paced=False)
+    assert (effects.late_share, effects.connecting_share) == pytest.approx((0.0, 0.2))
+    verdict = judge_client([state()], replace(effects, merged_share=0.0, merged_by_sender_share=0.0))
+    (warning,) = verdict.warnings(Level(8))
+    assert (verdict.cause, warning.code, warning.values["share"]) == (None, "connections_closed", pytest.approx(0.2))
+    for occupancy, explained in ((0.79, True), (0.75, False)):  # of the 25 % idle, a part is the client's
+        assert verdict.explains(warn("idle_users", Level(8), occupancy=occupancy, shown="")) is explained
 
 
 def test_run_queue_wait_is_read_where_linux_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,16 @@ def test_levels_of_a_full_server_differ_by_chance(tmp_path: Path, seed: int) -> 
     assert warned(run_folder(tmp_path / "lower", latency=lower, **shared), *codes) == {("throughput_drop", 64.0)}
 
 
+@pytest.mark.parametrize(("last", "codes"), [(1.6, set()), (1.1, {"throughput_drop", "usl_residual"})])
+def test_a_peak_is_no_disturbed_level(tmp_path: Path, last: float, codes: set[str]) -> None:
+    """At 32 a third less throughput than at 16: at 64 no more than that, and 16 is the peak; or nearly all of it."""
+    slower = {4: 1.0, 8: 1.0, 16: 1.0, 32: 1.5, 64: last}
+    latency = {level: (0.005 * level * f, 0.001 * level * f) for level, f in slower.items()}
+    latency |= {4: (0.03, 0.006), 8: (0.045, 0.009)}
+    run = run_folder(tmp_path / "r", levels=tuple(latency), requests=256, latency=latency)
+    assert {code for code, _ in warned(run, "throughput_drop", "duration_rises", "usl_residual")} == codes
+
+
 def test_users_without_a_last_request_make_a_level_no_slower(tmp_path: Path) -> None:
     """64 requests of 24 users end with 16 of them: a sixth less of a user's throughput, and every answer as fast."""
     flat = dict.fromkeys((8, 16, 24, 32), (0.05, 0.010))
