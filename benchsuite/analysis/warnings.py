@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -377,10 +377,9 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     rates = {p.level: _figure(p, "output_tok_s", p.output_tok_s) for p in ordered if p.output_tok_s}
     users = {p.level: p for p in ordered if p.level in rates and p.level.concurrency is not None}
     found = [*_superlinear(users)]
+    by_level = [*rates.values()]
     for i, ((below, lower), (above, upper)) in enumerate(itertools.pairwise(rates.items())):
-        higher = [*rates.values()][i + 2 :]
-        past_peak = higher and not any(_above(one, upper) for one in higher)  # they all say the same
-        if _above(lower, upper) and not past_peak:
+        if _above(lower, upper) and not _past_peak(by_level, i, _above):
             found.append(warn("throughput_drop", above, tok_s=upper.value, below_tok_s=lower.value, below=below))
     answered = [p for p in ordered if p.n_ok and p.ratios["empty_rate"] == 0]
     for p in ordered:
@@ -391,9 +390,8 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
     durations = [p for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
     took = [_figure(p, "duration_s", p.duration_s) for p in durations]
     for i, (lower_p, upper_p) in enumerate(itertools.pairwise(durations)):
-        higher = took[i + 2 :]
-        past_peak = higher and not any(_above(took[i + 1], one) for one in higher)
-        dropped = past_peak or any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
+        dropped = any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
+        dropped |= _past_peak(took, i, lambda one, other: _above(other, one))
         if _requests(lower_p) == _requests(upper_p) and _above(took[i + 1], took[i]) and not dropped:
             values = {"duration_s": took[i + 1].value, "below_s": took[i].value, "below": lower_p.level}
             found.append(warn("duration_rises", upper_p.level, **values))
@@ -456,11 +454,20 @@ def _above(one: Estimate, other: Estimate) -> bool:
     return (one.value or 0.0) > (other.value or 0.0) * (1 + (NOISE if apart else ONE_RUN_CV))
 
 
+def _past_peak(figures: Sequence[Estimate], i: int, better: Callable[[Estimate, Estimate], bool]) -> bool:
+    """A fall from place i to the next is that beyond a peak: it goes on from an earlier one, or the levels above do not
+    recover from it. A fall to the last level alone may be a disturbance."""
+    before, lower, upper, higher = figures[:i], figures[i], figures[i + 1], figures[i + 2 :]
+    goes_on = any(better(one, lower) for one in before)
+    return not any(better(one, upper) for one in higher) and (goes_on or bool(higher))
+
+
 def _dented(n: Sequence[float], tok_s: Sequence[float]) -> bool:
-    """A level is below the line between its neighbours, and below the higher one. A server that is full from some level
-    on has a knee, which is above it, and one past its peak falls: no smooth law has either, and nothing is wrong."""
+    """A level is below the line between its neighbours, and below the higher one, by MAX_DENT. A server that is full
+    from some level on has a knee, which is above it, and one past its peak falls: no smooth law has either, and nothing
+    is wrong."""
     return any(
-        x < x1 and x < (1 - MAX_DENT) * (x0 + (x1 - x0) * (at - n0) / (n1 - n0))
+        x < (1 - MAX_DENT) * x1 and x < (1 - MAX_DENT) * (x0 + (x1 - x0) * (at - n0) / (n1 - n0))
         for n0, at, n1, x0, x, x1 in zip(n, n[1:], n[2:], tok_s, tok_s[1:], tok_s[2:], strict=False)
     )
 
