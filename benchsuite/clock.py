@@ -58,17 +58,24 @@ def realtime_offset_ns() -> int:
     return best
 
 
-def stamp_lags_ns(n: int, offset_ns: int) -> list[int | None]:
+def stamp_lags_ns(n: int, offset_ns: int, wait_s: float = 0.0) -> list[int | None]:
     """How long before our read the kernel stamped each of n datagrams to ourselves; fewer where none come.
 
-    None: a stamp outside of the time that the datagram took. Raises OSError where there is no loopback.
+    None: a stamp outside of the time that the datagram took. wait_s: at most, for the first stamp: the kernel begins a
+    moment after a socket has asked, if no other had. Raises OSError where there is no loopback.
     """
     lags_ns: list[int | None] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(BlockingIOError):
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
         sock.setblocking(False)
-        for _ in range(n if request_kernel_timestamps(sock) else 0):
+        asked, until_ns = request_kernel_timestamps(sock), now_ns() + int(wait_s * NS_PER_S)
+        while asked and now_ns() < until_ns:
+            sock.send(b"x")
+            if sock.recvmsg(1, ANCILLARY_BYTES)[1]:
+                break
+            time.sleep(0.001)
+        for _ in range(n if asked else 0):
             before = now_ns()
             sock.send(b"x")
             _, ancillary, _, _ = sock.recvmsg(1, ANCILLARY_BYTES)

@@ -205,7 +205,7 @@ def check_kernel_timestamps() -> Diagnostic:
     """Whether the kernel stamps what comes in, and rightly: after it was sent, before it was read."""
     n_reads, check = 20, partial(_machine, "kernel timestamps")
     try:
-        lags_ns = stamp_lags_ns(n_reads, realtime_offset_ns())
+        lags_ns = stamp_lags_ns(n_reads, realtime_offset_ns(), 0.1)
     except OSError as error:
         return check(f"loopback does not work: {error}", fail=True, remedy="ip link set lo up")
     right = sorted(lag for lag in lags_ns if lag is not None)
