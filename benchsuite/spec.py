@@ -12,19 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from benchsuite.base_url import BaseUrl, MetricsUrl, route_of
 from benchsuite.errors import SloError, SpecError, user_path
 from benchsuite.level import LEAST_RATE, MOST_RATE, Level, in_ratios
 from benchsuite.limits import KIB, MIB, most
@@ -39,10 +33,9 @@ from benchsuite.request_spec import (
     Route,
     SamplingSpec,
     WorkloadSpec,
-    names_secret,
     read_named_files,
 )
-from benchsuite.servers import PROFILES, SERVERS
+from benchsuite.servers import PROFILES
 from benchsuite.slo import PAPER_SLO, RATE_SLO, Slo, parse_goodput
 from benchsuite.strict_model import (
     MOST_COUNT,
@@ -58,15 +51,6 @@ from benchsuite.strict_model import (
 )
 
 _PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
-_HOST = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?", re.ASCII)
-# the end of a base URL's path that is the API's version, or stands for one: nothing but the route comes after it
-_VERSION = re.compile(
-    r"((/v\d+(\.\d+)?((alpha|beta)\d*)?)?/open(ai|api)|/v\d+(\.\d+)?((alpha|beta)\d*)?|(/openai)?/deployments/[^/]+)$"
-)
-_OPENAI_ROUTES = {"/chat/completions": "chat", "/completions": "completions"}
-_NATIVE_ROUTES = {
-    path: "native" for kind in SERVERS.values() if (api := kind.native) for path in (api.stream_path, api.whole_path)
-}
 
 
 def _variable(value: str) -> str:
@@ -76,74 +60,6 @@ def _variable(value: str) -> str:
     return value
 
 
-def _url_without_user(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-    except ValueError as error:
-        raise ValueError(f"expected a URL: {error}") from None
-    if parts.username or parts.password:
-        raise ValueError("a URL may not contain a user or password: it is written into the run folder")
-    return value
-
-
-def _route(value: Any) -> tuple[str, str]:
-    """The route that a base URL ends with, and the endpoint that it is; empty if it names none."""
-    path = value.partition("?")[0].rstrip("/") if isinstance(value, str) else ""
-    routes = _OPENAI_ROUTES | _NATIVE_ROUTES
-    return next(((route, endpoint) for route, endpoint in routes.items() if path.endswith(route)), ("", ""))
-
-
-def _base_url(value: str) -> str:
-    form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
-    parts = urlsplit(_url_without_user(value))
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{form}: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(form + (f"; did you mean http://{value}?" if _HOST.fullmatch(value) else ""))
-    if not value.isascii() or not value.isprintable() or " " in value or parts.fragment:
-        raise ValueError(form + "; without spaces or #")
-    secret = next((name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if names_secret(name)), None)
-    if secret:
-        raise ValueError(
-            f"{secret!r} names a secret, and a URL is written into the run folder: --query {secret}=env:VARIABLE"
-        )
-    path = parts.path.rstrip("/")
-    route, endpoint = _route(value)
-    below = path.removesuffix(route)
-    if endpoint == "native" or _VERSION.search(below):
-        path = below
-    if not _VERSION.search(path.removesuffix("/v1")):  # .../openai/v1 stays: /openai alone would be its version
-        path = path.removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
-
-
-class ApiAddress(NamedTuple):
-    """What a base URL leads to. The server's own routes are below root, the API's below root and version."""
-
-    root: str
-    version: str  # "/v1", "/v4", "/v1beta/openai"; "" where the URL names its route in full
-    query: str  # "?api-version=...", or ""
-
-    def url(self, route: str) -> str:
-        """The address of a route of the API, such as /models."""
-        return f"{self.root}{self.version}{route}{self.query}"
-
-
-def api_address(base_url: str) -> ApiAddress:
-    """What a `BaseUrl` leads to."""
-    parts, version = urlsplit(base_url), "/v1"
-    path = parts.path
-    if route := _route(path)[0]:
-        path, version = path.removesuffix(route), ""
-    elif ends := _VERSION.search(path):
-        path, version = path[: ends.start()], ends.group()
-    return ApiAddress(f"{parts.scheme}://{parts.netloc}{path}", version, parts.query and f"?{parts.query}")
-
-
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-MetricsUrl = Annotated[str, AfterValidator(_url_without_user)]
 Variable = Annotated[str, AfterValidator(_variable)]
 if TYPE_CHECKING:
     ProfileName = str
@@ -267,7 +183,7 @@ class ServerSpec(StrictModel, flags="--"):
     def _several(cls, value: Any) -> Any:
         urls = value.get("base_url") if isinstance(value, dict) else None
         for url in urls if isinstance(urls, list | tuple) else [urls]:
-            route, endpoint = _route(url)
+            route, endpoint = route_of(url)
             if route and value.get("endpoint", endpoint) != endpoint:
                 raise ValueError(f"base_url ends with {route}, and endpoint is {value['endpoint']}, not {endpoint}")
             value = value | {"endpoint": endpoint} if route else value

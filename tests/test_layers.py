@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
-    "matrix_spec", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list", "saturation",
+    "matrix_spec", "base_url", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list",
+    "saturation",
     "load.arrivals",  # its profile is a key of the spec
 )  # fmt: skip
 CORE = (
@@ -76,6 +77,7 @@ LIBRARIES = {
     "psutil": ("load.doctor", "serving", "telemetry"),
     "pyarrow": ("analysis", "api", "load", "report", "store", "workload.readers"),
     "pydantic": (
+        "base_url",
         "cli.spec_file",
         "economics",
         "manifest",

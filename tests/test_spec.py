@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchsuite.base_url import api_address
 from benchsuite.errors import SpecError
-from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, api_address, load_spec, parse_spec
+from benchsuite.spec import DEFAULT_LEVELS, SweepSpec, load_spec, parse_spec
 
 SERVER = {"base_url": "http://127.0.0.1:8000"}
 

@@ -25,6 +25,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pynvml
 
+from benchsuite.base_url import api_address
 from benchsuite.clock import ClockMark, now_ns, realtime_offset_ns, stamp_lags_ns
 from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.limits import most
@@ -34,7 +35,7 @@ from benchsuite.load.server_probe import control_client, request_headers
 from benchsuite.load.virtual_users import Preflight
 from benchsuite.records import GpuSample
 from benchsuite.servers.base import Server
-from benchsuite.spec import LoadSpec, SweepSpec, api_address
+from benchsuite.spec import LoadSpec, SweepSpec
 from benchsuite.telemetry.host import calibration_path, describe_host, read_calibration
 from benchsuite.telemetry.nvml import in_time, nvml_or_none
 from benchsuite.telemetry.recorder import Sampler, open_gpu, open_servers

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 from anyio.from_thread import start_blocking_portal
 
+from benchsuite.base_url import api_address
 from benchsuite.client.connection import Connection, Link
 from benchsuite.client.http import Endpoint, Exchange, WireError
 from benchsuite.client.request import BodyPlan, CacheBust, PointContext, encode, record_steps
@@ -34,7 +35,7 @@ from benchsuite.records import RequestRecord
 from benchsuite.redact import remembered_keys, shortened
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Server, unknown_sampling
-from benchsuite.spec import SweepSpec, api_address
+from benchsuite.spec import SweepSpec
 from benchsuite.telemetry.host import raise_limit
 from benchsuite.telemetry.server_metrics import read_state
 from benchsuite.workload.dataset import Prompt, Workload, kinds_of_parts, prompt_texts

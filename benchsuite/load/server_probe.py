@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
+from benchsuite.base_url import api_address
 from benchsuite.client.request import BodyPlan, redirected_to
 from benchsuite.client.stream import clean_text
 from benchsuite.errors import (
@@ -33,7 +34,7 @@ from benchsuite.redact import remember_key, shortened
 from benchsuite.request_spec import REFERENCE, is_sendable, names_secret
 from benchsuite.servers import SERVERS
 from benchsuite.servers.base import Limits, Server, argument
-from benchsuite.spec import SweepSpec, api_address, parse_spec
+from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.telemetry.http import bounded_client
 from benchsuite.warning_table import Finding, warn
 

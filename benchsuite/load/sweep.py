@@ -18,6 +18,7 @@ import httpx
 from pyarrow import Table, array, compute, concat_tables
 
 from benchsuite import __version__
+from benchsuite.base_url import api_address
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer, read_workload
@@ -53,7 +54,7 @@ from benchsuite.records import SCHEMA_VERSION, RequestRecord
 from benchsuite.saturation import saturation
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
-from benchsuite.spec import SweepSpec, api_address
+from benchsuite.spec import SweepSpec
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import RunFolder, new_run_id
 from benchsuite.telemetry.host import describe_host, read_calibration

@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
+from benchsuite.base_url import api_address
 from benchsuite.errors import BenchsuiteError, TelemetryError
 from benchsuite.limits import most
 from benchsuite.progress import LatestReadings
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.redact import masked
 from benchsuite.servers.base import Server
-from benchsuite.spec import SweepSpec, TelemetrySpec, api_address
+from benchsuite.spec import SweepSpec, TelemetrySpec
 from benchsuite.store.files import GPU, SERVER
 from benchsuite.store.journal import SampleLog
 from benchsuite.store.run_folder import RunFolder

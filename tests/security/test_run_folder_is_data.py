@@ -16,9 +16,10 @@ import pytest
 from factory import run_folder
 from pydantic.fields import FieldInfo
 
+from benchsuite.base_url import BaseUrl, MetricsUrl
 from benchsuite.errors import InputError
 from benchsuite.manifest import RunManifest
-from benchsuite.spec import BaseUrl, MetricsUrl, Variable, extra, named_outside, parse_spec, spec_keys
+from benchsuite.spec import Variable, extra, named_outside, parse_spec, spec_keys
 
 SECRET = "aws-secret-0123456789"
 EVENTS = ("open", "socket.connect", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork")
