@@ -177,3 +177,7 @@ class ClockMark:
         """
         moved_s = (self.realtime_offset_ns - earlier.realtime_offset_ns) / NS_PER_S
         return moved_s - (self.suspended_since_s(earlier) or 0.0)
+
+    def changes_since(self, earlier: ClockMark) -> dict[str, float | None]:
+        """Both, as a manifest has them."""
+        return {"suspended_s": self.suspended_since_s(earlier), "wall_step_s": self.stepped_since_s(earlier)}

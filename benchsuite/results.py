@@ -100,9 +100,9 @@ class PointSummary:
         return tuple(warning.code for warning in self.warnings if warning.code in DISTURBING)
 
     @property
-    def saturation(self) -> str:
+    def saturation_text(self) -> str:
         """What saturated means of this rate: with a limit on the requests in flight its latencies may well not grow."""
-        dropped = self.failures.get("dropped")
+        dropped = "dropped" in self.failures
         return f"saturated: {'requests were dropped' if dropped else 'latencies grow with the duration'}"
 
     @property
@@ -310,7 +310,7 @@ class EvaluatedLevel:
     @property
     def misses(self) -> tuple[str, ...]:
         """The limits not met, saturation first: 'output_throughput_per_user > 20 tok/s missed: 12.77 tok/s'."""
-        saturated = (self.point.saturation,) * self.point.saturated
+        saturated = (self.point.saturation_text,) * self.point.saturated
         checks = (c for c in self.checks("not met") if c.why != "saturated")
         return (*saturated, *(f"{c.limit} missed: {c.limit.show(c.value or 0.0)}" for c in checks))
 

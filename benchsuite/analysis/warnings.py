@@ -101,18 +101,17 @@ def _full_all_along(point: PointSummary) -> bool:
 
 def _check_rate(measured: LevelRows) -> Iterator[Finding]:
     rows, level, runs = measured.rows, measured.level, measured.repeats
+    dropped = rows.failures.get("dropped")
     if measured.saturated:
-        offered, times = measured.ratio(METRICS["offered_per_s"]), [run.saturation for run in runs if run.saturated]
-        unserved = statistics.mean(one.unserved for one in times if one is not None)
-        dropped = rows.failures.get("dropped")
-        left, effect = (
-            ("dropped, or left at the end of the window", "a server that had to serve them all would be slower")
-            if dropped
-            else ("left at the end of the window", "latencies grow with the duration")
-        )
-        values = {"offered": offered or 0.0, "unserved": unserved, "n": len(times), "runs": len(runs), "left": left}
-        yield warn("saturated", level, effect=f"{effect}; no SLO is met", **values)
-    if dropped := rows.failures.get("dropped"):
+        times = [run.saturation for run in runs if run.saturation is not None and run.saturated]
+        slower, growing = "a server that had to serve them all would be slower", "latencies grow with the duration"
+        yield warn(
+            "saturated", level, effect=f"{slower if dropped else growing}; no SLO is met", n=len(times), runs=len(runs),
+            offered=measured.ratio(METRICS["offered_per_s"]) or 0.0,
+            unserved=statistics.mean(one.unserved for one in times),
+            left="dropped, or " * bool(dropped) + "left at the end of the window",
+        )  # fmt: skip
+    if dropped:
         yield warn("dropped", level, dropped=dropped, issued=len(rows.ok), share=dropped / len(rows.ok))
     if (least := min((len(run.order) for run in runs), default=0)) < MIN_REQUESTS:
         yield warn("few_requests", level, requests=least, least=MIN_REQUESTS)

@@ -68,7 +68,7 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         try:
             parts = [part.strip() for part in value.split(",") if part.strip()]
             items: list[Any] = [part if self._ranges and ":" in part else self._of(part) for part in parts]
-            if self._of is int and max((item for item in items if item not in parts), default=0) > 2**31:
+            if self._of is int and any(isinstance(item, int) and item > 2**31 for item in items):
                 self.fail(f"{value!r:.60} has a number above 2^31", param, ctx)
         except ValueError:
             of = "whole numbers such as 8,16,32" if self._of is int else "numbers such as 0.5,1,2"

@@ -19,7 +19,6 @@ from benchsuite.errors import SpecError
 from benchsuite.limits import most
 
 Floats = NDArray[np.float64]
-ARRIVALS = ("constant", "poisson", "gamma", "trace")
 _NS_PER_S = 1_000_000_000
 MOST_ARRIVALS = 10_000_000  # of a point
 _KNOTS = 4096  # of a sine's period, where its rate is exact; fewer where there are many periods
@@ -51,9 +50,9 @@ def arrivals(
 ) -> NDArray[np.int64]:
     """(n,) ascending ns from the window's start at which requests are due, in [-before_s, window_s + after_s).
 
-    kind: of ARRIVALS. shape: of gamma gaps, whose coefficient of variation is 1/sqrt(shape). profile: as
-    `parse_profile` reads it; before the window its first rate holds, after it its last. times_s: of a trace, ascending
-    from 0; they are taken as they are up to window_s. Neither before_s nor after_s changes what is due in the window.
+    kind: constant, poisson, gamma or trace. shape: of gamma gaps, whose coefficient of variation is 1/sqrt(shape).
+    profile: as `parse_profile` reads it; before the window its first rate holds, after it its last. times_s: of a
+    trace, ascending from 0, taken as they are up to window_s. Neither before_s nor after_s changes what is due in it.
     Raises SpecError for a profile that cannot be, for more than MOST_ARRIVALS, and for times that are not ascending.
     """
     if kind == "trace":

@@ -69,7 +69,7 @@ class FindRunner(SweepRunner):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.search.kind != "concurrency":  # an open loop's load does not hand over yet
-            raise InputError("a search is of concurrency", where="--variable", given=self.search.kind)
+            raise InputError("a search is of concurrency", where="SearchSpec.kind", given=self.search.kind)
 
     def _points(self) -> list[PointPlan]:
         return []
@@ -99,8 +99,7 @@ class FindRunner(SweepRunner):
                 self._finish(running, self._pool.end_probes())
                 running = None
                 if self._pool.breaker.reason is not None and not self._servers_answer():
-                    self._failures.append(f"the search ends here: {self._pool.breaker.reason}")
-                    self.view.note(self._failures[-1])
+                    self._end_here("the search", self._pool.breaker.reason)
                     break
         if running is not None:
             self._finish(running, self._pool.end_probes(partial(self._show, running.point, "ending", self._now_s())))
@@ -114,18 +113,8 @@ class FindRunner(SweepRunner):
         attempt = max([*attempts, self.folder.last_attempts.get(point_id, -1)]) + 1
         n, seed = len(self.workload.prompts), self.spec.load.random_seed
         plan = PointPlan(manifest.run_id, point_id, level, repeat, n, seed, 0, 0.0, 0.0, 0.0, attempt)
-        entry = PointEntry(
-            point_id=point_id,
-            attempt=attempt,
-            concurrency=level.concurrency,
-            rate_per_s=level.rate_per_s,
-            repeat=repeat,
-            status="running",
-            cache_bust=self.probed.plan.cache_bust,
-            salt=plan.salt(),
-        )
+        entry = self._new_entry(plan)
         entry.started_s = self._now_s()
-        manifest.points.append(entry)
         manifest.planned_points.append(point_id)
         self._write_manifest()
         paths = [self.folder.journal_path(point_id, worker, attempt) for worker in range(self._pool.n_workers)]
@@ -180,12 +169,7 @@ class FindRunner(SweepRunner):
     def _finish(self, probe: _Running, reports: Sequence[WorkerReport]) -> None:
         """Put the rows of a probe together, whose last request has ended."""
         entry, plan = probe.entry, probe.plan
-        now = ClockMark.now()
-        entry.ended_s = self._now_s()
-        entry.clocks = {
-            "suspended_s": now.suspended_since_s(probe.clocks),
-            "wall_step_s": now.stepped_since_s(probe.clocks),
-        }
+        entry.ended_s, entry.clocks = self._now_s(), ClockMark.now().changes_since(probe.clocks)
 
         def amend(rows: pa.Table) -> pa.Table:
             for name, at_s in (("window_start_s", probe.start_s), ("window_end_s", probe.end_s)):

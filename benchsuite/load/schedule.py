@@ -154,17 +154,14 @@ def plan_points(
         if load.rate is not None and repeat == 0:  # ascending: what saturates the server ends the sweep
             places = range(len(load.levels))
         for place in places:
-            level = load.levels[place]
+            level, loop = load.levels[place], None
             warmup_requests = max(2 * (level.concurrency or 0), 64)
-            if load.rate is not None and rates is not None:  # its warm-up is the load before its window
-                points.append(
-                    PointPlan(
-                        run_id, level.point_id(repeat), level, repeat, n_prompts, load.random_seed, 0, 0.0,
-                        floor_s if load.cooldown_min_s is None else load.cooldown_min_s, load.cooldown_max_s,
-                        open_loop=open_loop(rates, level, times_s, request_s),
-                    )
-                )  # fmt: skip
-                continue
+            if load.warmup_requests is not None:
+                warmup_requests = load.warmup_requests
+            warmup_min_s = floor_s if load.warmup_min_s is None else load.warmup_min_s
+            if load.rate is not None and rates is not None:
+                loop = open_loop(rates, level, times_s, request_s)
+                warmup_requests, warmup_min_s = 0, 0.0  # its warm-up is the load before its window
             points.append(
                 PointPlan(
                     run_id=run_id,
@@ -173,10 +170,11 @@ def plan_points(
                     repeat=repeat,
                     n_prompts=n_prompts,
                     random_seed=load.random_seed,
-                    warmup_requests=warmup_requests if load.warmup_requests is None else load.warmup_requests,
-                    warmup_min_s=floor_s if load.warmup_min_s is None else load.warmup_min_s,
+                    warmup_requests=warmup_requests,
+                    warmup_min_s=warmup_min_s,
                     cooldown_min_s=floor_s if load.cooldown_min_s is None else load.cooldown_min_s,
                     cooldown_max_s=load.cooldown_max_s,
+                    open_loop=loop,
                 )
             )
     return points
@@ -205,8 +203,12 @@ def trace_span_s(times_s: Sequence[float]) -> float:
     return max(1e-6, times_s[-1] * len(times_s) / max(1, len(times_s) - 1))
 
 
-def below_saturation(points: Sequence[PointPlan], complete: Sequence[PointEntry]) -> list[PointPlan]:
+def below_saturation(
+    points: Sequence[PointPlan], complete: Sequence[PointEntry], arrivals: ArrivalSpec
+) -> list[PointPlan]:
     """The points but those of a rate above two that saturated the server. complete: what is measured, and stays."""
+    if arrivals.past_saturation:
+        return list(points)
     found = {entry.rate_per_s: Saturation.of(entry.saturation) for entry in complete}
     saturated = sorted(rate for rate, one in found.items() if rate and one is not None and one.saturated)
     measured = {entry.point_id for entry in complete}

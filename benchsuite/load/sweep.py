@@ -331,9 +331,8 @@ class SweepRunner:
             self.view.note(f"{', '.join(above)}: {words}")
         return measured
 
-    def _below(self, points: Sequence[PointPlan]) -> Sequence[PointPlan]:
-        past = self.spec.arrivals.past_saturation
-        return points if past else below_saturation(points, self.manifest.complete_points)
+    def _below(self, points: Sequence[PointPlan]) -> list[PointPlan]:
+        return below_saturation(points, self.manifest.complete_points, self.spec.arrivals)
 
     def _saturation(self, plan: PointPlan, point_rows: Callable[..., Iterator[Table]]) -> dict[str, Any]:
         """Of a point of an open loop."""
@@ -393,9 +392,7 @@ class SweepRunner:
         if not self._pool.stopping:
             self._recorder.idle = {"started_s": started_s, "ended_s": self._now_s()}
 
-    def _measure(self, point: PlannedPoint, plan: PointPlan) -> None:
-        """Warm up, wait until the server is idle, measure; the point's entry in the manifest says how far it came."""
-        pool = self._pool
+    def _new_entry(self, plan: PointPlan) -> PointEntry:
         entry = PointEntry(
             point_id=plan.point_id,
             attempt=plan.attempt,
@@ -407,6 +404,11 @@ class SweepRunner:
             salt=plan.salt(),
         )
         self.manifest.points.append(entry)
+        return entry
+
+    def _measure(self, point: PlannedPoint, plan: PointPlan) -> None:
+        """Warm up, wait until the server is idle, measure; the point's entry in the manifest says how far it came."""
+        pool, entry = self._pool, self._new_entry(plan)
         self._write_manifest()
         if plan.warmup_requests or plan.warmup_min_s:
             started_s = self._now_s()
@@ -444,8 +446,7 @@ class SweepRunner:
             raise
         entry.ended_s = self._now_s()
         self._recorder.mark()
-        now = ClockMark.now()
-        entry.clocks = {"suspended_s": now.suspended_since_s(clocks), "wall_step_s": now.stepped_since_s(clocks)}
+        entry.clocks = ClockMark.now().changes_since(clocks)
         texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
         count_tokens = None if self.tokenizer is None else partial(self._count_tokens, entry, texts)
         n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens)
@@ -548,10 +549,12 @@ class SweepRunner:
         if back and not self._server_ended():
             return True
         late = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
-        gone = "the server has ended" if back else late
-        self._failures.append(f"the sweep ends here: {gone}")
-        self.view.note(self._failures[-1])
+        self._end_here("the sweep", "the server has ended" if back else late)
         return False
+
+    def _end_here(self, what: str, reason: str) -> None:
+        self._failures.append(f"{what} ends here: {reason}")
+        self.view.note(self._failures[-1])
 
     def _check_clocks(self, entry: PointEntry) -> None:
         """A point during which the machine slept measured the sleep: it is no measurement, and a resume renews it.
@@ -663,8 +666,7 @@ def sweep(
         if folder is not None and before is not None:
             refuse_another_run(manifest, before, str(output), probed=False)
             points = plan_points(spec.load, len(workload.prompts), before.run_id, spec.arrivals, times_s)
-            if not spec.arrivals.past_saturation:
-                points = below_saturation(points, before.complete_points)
+            points = below_saturation(points, before.complete_points, spec.arrivals)
             if before.status == "complete" and not remaining(points, before.points):  # no server is needed
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO

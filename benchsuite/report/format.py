@@ -316,7 +316,7 @@ def doubt_text(judged: EvaluatedLevel, *, values: bool = True) -> str:
         if (checks := judged.checks(verdict))
     ]
     if judged.point.saturated:
-        return f"is {judged.point.saturation}"
+        return f"is {judged.point.saturation_text}"
     # what is missed is enough to rule a level out
     return ", and ".join(said[:1] if judged.checks("not met") else said)
 
