@@ -106,9 +106,9 @@ def _check_rate(measured: LevelRows) -> Iterator[Finding]:
         times = [run.saturation for run in runs if run.saturation is not None and run.saturated]
         slower, growing = "a server that had to serve them all would be slower", "latencies grow with the duration"
         yield warn(
-            "saturated", level, effect=f"{slower if dropped else growing}; no SLO is met", n=len(times), runs=len(runs),
+            "saturated", level, effect=f"{slower if dropped else growing}; no SLO is met",
             offered=measured.ratio(METRICS["offered_per_s"]) or 0.0,
-            unserved=statistics.mean(one.unserved for one in times),
+            unserved=statistics.mean(one.unserved for one in times), n=len(times), runs=len(runs),
             left="dropped, or " * bool(dropped) + "left at the end of the window",
         )  # fmt: skip
     if dropped:

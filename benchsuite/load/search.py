@@ -50,7 +50,8 @@ _RUNS_PRIOR = -0.5 * (np.log(_RUNS) / 0.7) ** 2
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
     """low, high: the levels that are allowed. start: the first; slots: of the server, if known, where a closed loop
-    starts at most. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the whole search."""
+    starts at most. tolerance: how near each other the bracket's ends may lie. has_tail: a percentile or a share is
+    limited. budget_s, budget_usd: of the whole search."""
 
     kind: LevelKind = "concurrency"
     low: float = 1.0

@@ -250,7 +250,7 @@ class SweepRunner:
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
         points, before = self._points(), self.folder.before
-        todo = self._below(remaining(points, manifest.points, self.folder.last_attempts))
+        todo = self._below_saturation(remaining(points, manifest.points, self.folder.last_attempts))
         manifest.planned_points = [point.point_id for point in points]
         n, levels, latest = len(todo), tuple(plan.level for plan in todo), self._recorder.latest
         loops = [p.open_loop for p in todo]
@@ -319,19 +319,19 @@ class SweepRunner:
         if planned:
             self._measure_idle_power(planned[0])
         for point, plan in zip(planned, todo, strict=True):
-            if not self._pool.stopping and self._below([plan]):
+            if not self._pool.stopping and self._below_saturation([plan]):
                 self._measure(point, plan)
                 measured += manifest.points[-1].status == "complete"
             if self._pool.stopping or (self._failures and not self._server_is_back(point)):
                 break
-        below = {plan.point_id for plan in self._below(points)}
+        below = {plan.point_id for plan in self._below_saturation(points)}
         if above := [name for name in manifest.planned_points if name not in below]:
             manifest.planned_points = [name for name in manifest.planned_points if name in below]
             words = "not measured, above two rates that saturated the server (--past-saturation)"
             self.view.note(f"{', '.join(above)}: {words}")
         return measured
 
-    def _below(self, points: Sequence[PointPlan]) -> list[PointPlan]:
+    def _below_saturation(self, points: Sequence[PointPlan]) -> list[PointPlan]:
         return below_saturation(points, self.manifest.complete_points, self.spec.arrivals)
 
     def _saturation(self, plan: PointPlan, point_rows: Callable[..., Iterator[Table]]) -> dict[str, Any]:

@@ -254,8 +254,7 @@ class Worker:
         try:
             loop, n_endpoints = order.plan.open_loop, len(self.preflight.endpoints)
             if loop is None:
-                # user i of all workers' users is at endpoint i modulo their number
-                slots = [new_slot((order.first_user + i) % n_endpoints) for i in range(order.n_users)]
+                slots = [_dealt(new_slot, order.first_user, n_endpoints, i) for i in range(order.n_users)]
                 load = PointLoad(slots, self._take(order), self.limits, sink, pause)
             else:
                 offsets_ns = order.plan.offsets_ns[worker :: self.n_workers]
@@ -296,14 +295,14 @@ class Worker:
         try:
             while order is not None:
                 self._texts = KeptTexts() if self.count_texts else None
-                sink, new_slot, first = self._sink(order), self._new_slot(order), order.first_user
+                sink, new_slot = self._sink(order), self._new_slot(order)
                 sink.on_tick = partial(self._check_abort, load)
                 slots = [new_slot(k) for k in range(n_endpoints)]
                 share = ProbeShare(
                     order.plan.point_id,
                     order.n_users,
                     sink,
-                    partial(_dealt, new_slot, first, n_endpoints),
+                    partial(_dealt, new_slot, order.first_user, n_endpoints),
                     {slot.context.endpoint: slot for slot in slots},
                 )
                 shares.append(share)
@@ -446,4 +445,5 @@ class Worker:
 
 
 def _dealt(new_slot: Callable[[int], Slot], first_user: int, n_endpoints: int, i: int) -> Slot:
+    """Of a process's i-th user: user i of all workers' users is at endpoint i modulo their number."""
     return new_slot((first_user + i) % n_endpoints)

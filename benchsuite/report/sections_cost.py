@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import pyarrow.compute as pc
 
 from benchsuite.analysis.summary import summarise_points
-from benchsuite.economics.capacity import PEAK_FACTOR, in_flight, of_mean
+from benchsuite.economics.capacity import PEAK_FACTOR, InFlight, in_flight, of_mean
 from benchsuite.economics.gpu_hour import Reserved, Terms
 from benchsuite.economics.plan import Own, plan
 from benchsuite.economics.plan_file import TARGET_UTILIZATION
@@ -174,7 +174,8 @@ def closed_loop_figures(judgement: Judgement) -> list[Figure]:
         return []
     per_s, found = dict(zip(curve.levels, curve.per_s, strict=True)), list[Figure]()
     rates = [j for j in judgement.judged if not j.point.saturated]
-    loops = [j for j in closed.judged if j.point.level.number in per_s]
+    loops = [(j, per_s[j.point.level.number]) for j in closed.judged if j.point.level.number in per_s]
+    completed = {"closed loop": loops, "rates": [(j, j.point.request_per_s or 0.0) for j in rates]}
     low, high = min([j.point.level.number for j in rates] + [*curve.per_s]), _MOST_LOAD * max(curve.per_s)
     chain = [(x, one) for x in np.linspace(low, max(low, high), 80) if (one := in_flight(curve, x)) is not None]
     apart = [
@@ -186,28 +187,20 @@ def closed_loop_figures(judgement: Judgement) -> list[Figure]:
     if apart:
         title = f"the chain predicts the requests in flight within {_whole(max(apart))}"
 
-    def e2e_s(j: EvaluatedLevel) -> float | None:
-        return j.point.distributions["e2e_s"].mean
-
-    columns: tuple[tuple[str, list[float | None], list[float | None], list[float]], ...] = (
-        ("in flight", [j.point.level.number for j in loops], [j.point.ratios["in_flight"] for j in rates],
-         [one.mean for _, one in chain]),
-        ("E2E mean (s)", [*map(e2e_s, loops)], [*map(e2e_s, rates)], [one.time_s for _, one in chain]),
-    )  # fmt: skip
-    for label, of_loops, of_rates, of_chain in columns:
-        most = max([0.0, *filter(None, (*of_loops, *of_rates))])
-        line = [(float(x), y) for (x, _), y in zip(chain, of_chain, strict=True) if y <= most]
-        lines = [
-            Series("closed loop", tuple(Point(_rounded(per_s[j.point.level.number]), y)
-                                        for j, y in zip(loops, of_loops, strict=True)), kind="rate"),
-            Series("rates", tuple(Point(_rounded(j.point.request_per_s or 0.0), y)
-                                  for j, y in zip(rates, of_rates, strict=True)), apart=True, kind="rate"),
-            Series("chain", tuple(Point(x, y) for x, y in line), dashed=True, kind="rate"),
-        ]  # fmt: skip
+    columns: tuple[tuple[str, Callable[[EvaluatedLevel], float | None], Callable[[InFlight], float]], ...] = (
+        ("in flight", lambda j: j.point.level.concurrency or j.point.ratios["in_flight"], lambda one: one.mean),
+        ("E2E mean (s)", lambda j: j.point.distributions["e2e_s"].mean, lambda one: one.time_s),
+    )
+    for label, measured, predicted in columns:
+        points = {name: [Point(_rounded(x), measured(j)) for j, x in pairs] for name, pairs in completed.items()}
+        most = max([0.0, *(p.y for drawn in points.values() for p in drawn if p.y)])
+        line = tuple(Point(float(x), y) for x, one in chain if (y := predicted(one)) <= most)
+        lines = [Series(name, tuple(drawn), apart=name == "rates", kind="rate") for name, drawn in points.items()]
+        lines.append(Series("chain", line, dashed=True, kind="rate"))
         rows = [
-            (name, at, number(p.x), number(p.y))
-            for one, levels, name in ((lines[0], loops, "closed loop"), (lines[1], rates, "rates"))
-            for p, at in zip(one.points, (j.point.level.at for j in levels), strict=True)
+            (name, j.point.level.at, number(p.x), number(p.y))
+            for name, pairs in completed.items()
+            for (j, _), p in zip(pairs, points[name], strict=True)
         ]
         if found:
             title = f"{label.partition(' (')[0]} over requests/s, closed loop and rates"

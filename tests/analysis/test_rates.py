@@ -175,7 +175,7 @@ def test_money_of_a_rate():
     # what is dropped waits nowhere, so that nothing grows
     assert "dropped, or left" in found["saturated"].finding
     assert "latencies" not in found["saturated"].effect
-    assert measured.point.saturation == "saturated: requests were dropped"
+    assert measured.point.saturation_text == "saturated: requests were dropped"
 
 
 def test_what_leaves_in_the_window_is_the_throughput():
