@@ -275,7 +275,7 @@ def at_level(table: pa.Table, level: Level) -> pa.ChunkedArray:
 
 
 def in_window(table: pa.Table) -> pa.ChunkedArray:
-    """(n,) whether a row is measured: all of a closed loop, of a rate what is neither warm-up nor tail."""
+    """(n,) whether a row is measured: all where there is no window, of a rate what is neither warm-up nor tail."""
     after = pc.greater_equal(table["scheduled_s"], table["window_start_s"].cast(pa.float64()))
     return pc.fill_null(pc.and_(after, pc.less(table["scheduled_s"], table["window_end_s"].cast(pa.float64()))), True)
 
@@ -394,8 +394,9 @@ def repeats_of(rows: Rows) -> tuple[Repeat, ...]:
 
 
 def _windows(rows: Rows) -> tuple[list[Repeat], Bools, dict[str, Floats]]:
-    """The repeats of a rate, with places among the measured rows; which rows are measured; and of those what of each
-    fell into the window, scaled so that it adds up to what all rows, warm-up and tail too, have in it."""
+    """The repeats of a rate, or the probe of a search, with places among the measured rows; which rows are measured;
+    and of those what of each fell into the window, scaled so that it adds up to what all rows, warm-up and tail too,
+    have in it."""
     n, latest_s = len(rows.ok), rows.latest_s
     measured, found = np.zeros(n, dtype=np.bool_), list[Repeat]()
     sums = {name: np.zeros(n) for name in ("arrived_tokens", "prefilled_tokens", "completed", "in_flight_s")}

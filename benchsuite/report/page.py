@@ -197,8 +197,8 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
         said = [fmt.spaced(fmt.sentence(text)) for text in scaling_sentences(scaling)]
         by_level = _table("scaling", _ELASTICITY, SCALING, [(one.level, one) for one in scaling.levels])
     closed = level_tables.closed_loop_table(judged)
-    title, differs = "Measured, predicted, and the price at capacity", map(fmt.sentence, judgement.capacity_notes)
-    beside = None if closed is None else Table("capacity", *closed, title, note=" ".join(differs))
+    note = " ".join(map(fmt.sentence, judgement.capacity_notes))
+    beside = None if closed is None else Table("closed_loop", *closed, level_tables.CLOSED_LOOP_TITLE, note=note)
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
