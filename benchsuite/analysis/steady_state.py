@@ -194,10 +194,10 @@ def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
         mine = np.zeros(len(rows.ok), dtype=np.bool_)
         mine[run.order] = rows.ok[run.order]
         inside = np.flatnonzero(mine & (rows.begin_s >= start_s) & (rows.begin_s <= end_s))
-        tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
         if measured.level.rate_per_s is not None:
             found.append(SteadyRun(start_s, end_s, inside, run.arrived_tokens, 1.0 if run.arrived_tokens else 0.0))
             continue
+        tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
         factor = tokens / (end_s - start_s) * run.duration_s / of_run if of_run else 0.0
         found.append(SteadyRun(start_s, end_s, inside, tokens, factor))
     return found

@@ -21,7 +21,7 @@ from benchsuite.metrics import ALPHA, BY_COLUMN, CONFIDENCE
 from benchsuite.records import UNJUDGED
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, Regression
-from benchsuite.report.format import at_levels, show
+from benchsuite.report.format import at_levels, level_head, show
 from benchsuite.report.gate import Criterion, GateResult, client_bound, gate, unlike_stamps
 from benchsuite.report.judge import judge_run
 from benchsuite.report.page import write_judged
@@ -131,7 +131,7 @@ class AbResult:
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Heads and rows for a terminal."""
-        level = self.rows[0].level.kind if self.rows else "concurrency"
+        level = level_head(row.level for row in self.rows)
         heads = (level, "figure", "A", "B", "B / A", f"{CONFIDENCE} interval", "B is")
         return heads, [
             (

@@ -20,7 +20,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.redact import markdown_code, markdown_table, markdown_text, printable, workflow_data
 from benchsuite.report import comparison
 from benchsuite.report.comparison import Compared, History, Regression
-from benchsuite.report.format import at_levels
+from benchsuite.report.format import at_levels, level_head
 from benchsuite.report.judge import Judgement
 from benchsuite.results import SloVerdict
 from benchsuite.store.run_folder import Run
@@ -225,7 +225,7 @@ def markdown(result: GateResult) -> str:
         (f"{_MARKS[c.verdict]} {c.verdict}", c.level, markdown_text(c.requirement), markdown_text(c.facts))
         for c in result.criteria
     ]
-    level = result.criteria[0].level.kind if result.criteria else "concurrency"
+    level = level_head(one.level for one in result.criteria)
     parts = [
         f"### {_MARKS[result.verdict]} benchsuite {result.verb}: {headline(result)}",
         f"Run {markdown_code(result.run_id)}{against}. Change with its {CONFIDENCE} interval.",

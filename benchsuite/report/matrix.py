@@ -194,8 +194,8 @@ def _table(found: SettingsDecision, asked: tuple[str, ...] = ()) -> tuple[Sequen
     shown = [column for column in columns if any(BY_COLUMN[column].of(level) is not None for level in levels)]
     by_time = not asked and "cost_usd" not in shown and bool(levels)
     several = any(setting.gpus > 1 for setting in found.settings)
-    kind = levels[0].point.level.kind if levels else "concurrency"
-    heads = ["setting", kind, *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
+    head = fmt.level_head(level.point.level for level in levels)
+    heads = ["setting", head, *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
     cells = []
     for place, setting in enumerate(found.settings):
         level, ranked, gpus = setting.nearest, place in found.ranked, [str(setting.gpus)] * several
