@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ simulator_server.simulator = simulator  # before a test module imports it
 
 wineval.make_wineval = functools.cache(wineval.make_wineval)  # many tests ask for the same set
 
+
+# what a terminal, a CI job, a proxy and a person's shell want: a test that asks for it says so itself
+for name in ("CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+os.environ |= {"TERM": "xterm", "TZ": "UTC", "NO_PROXY": "*"}
+time.tzset()
 
 # modules that take most of the time of all tests: whole sweeps, servers, killed processes, browsers, every command of
 # the guide. `make test` leaves them to `make test-long`; .ci/run runs both
