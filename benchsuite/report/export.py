@@ -223,7 +223,6 @@ def _level_json(judged: EvaluatedLevel | None) -> dict[str, Any] | None:
 # the first chunk where chunks hold several. Failed requests are 0, '' or [] in its lists. A file has no place for when
 # a response closed, for a first answer apart from a first thought, or for a level's repeats: each is a file of its own.
 PERCENTILES = (50, 90, 95, 99)
-GOODPUT = BY_COLUMN["goodput_per_s"]
 _NO_TOKEN = "Never received a valid chunk to calculate TTFT. This response will be marked as failed!"  # vLLM's words
 
 
@@ -248,7 +247,8 @@ def vllm_files(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
         duration_s = repeat.duration_s
         if measured.level.rate_per_s is not None:  # as vLLM counts it: until the last of these has ended
             duration_s = max(duration_s, (pc.max(rows["last_token_s"]).as_py() or 0.0) - repeat.start_s)
-        found = vllm_result(rows, duration_s, GOODPUT.of_repeat(measured, repeat))
+        good = measured.total("good", repeat)  # of these, as all its rates are
+        found = vllm_result(rows, duration_s, good / duration_s if good is not None and duration_s > 0 else None)
         point_id = rows["point_id"][0].as_py()
         yield f"{point_id}.json", _header(run.manifest, point_id, measured.level, len(rows)) | found
 

@@ -203,6 +203,27 @@ def test_a_server_that_closes_connections_is_no_late_client() -> None:
         assert verdict.explains(warn("idle_users", Level(8), occupancy=occupancy, shown="")) is explained
 
 
+def test_few_new_connections_are_no_warning() -> None:
+    """Users that connect for 2 % of their time or less are as busy as they need be."""
+    for share, codes in ((0.02, []), (0.021, ["connections_closed"])):
+        assert [one.code for one in judged([state()], connecting_share=share).warnings(Level(8))] == codes
+
+
+def test_users_that_are_idle_by_the_client_and_by_connecting() -> None:
+    """A client that was late says it, whatever part of the time went by on connections."""
+    idle = warn("idle_users", Level(8), occupancy=0.75, shown="")
+    assert judged([state()], late_share=0.2, connecting_share=0.01).explains(idle)
+    assert not judged([state()], connecting_share=0.01).explains(idle)
+
+
+@pytest.mark.parametrize(("late_ms", "rate", "verdict"), [
+    (1.9, 1000.0, "ok"), (2.1, 10.0, "degraded"), (2.1, 1000.0, "client-bound"), (21.0, 1.0, "client-bound"),
+])  # fmt: skip
+def test_late_requests_of_a_rate(late_ms: float, rate: float, verdict: str) -> None:
+    """METHODS, The measuring client: ok up to 2 ms whatever the rate, degraded to 20 ms or half the mean gap."""
+    assert judged([state()], late_p99_s=late_ms / 1e3, rate_per_s=rate, late_share=None).verdict == verdict
+
+
 def test_run_queue_wait_is_read_where_linux_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second number of /proc/self/schedstat in seconds; None where there is no such file."""
     now = CpuMark.now()

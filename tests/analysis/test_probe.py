@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from factory import request_row
 
-from benchsuite.analysis.probe import PARTS, ProbeRows, look
+from benchsuite.analysis.probe import PARTS, ProbeRows, look, rows_of_probe
 from benchsuite.level import Level
 from benchsuite.slo import parse_slo
 
@@ -90,6 +91,68 @@ def test_what_is_not_known_keeps_nothing():
 
     assert [look(slo, one, USERS).verdict for one in (known, unknown, silent)] == ["kept", "missed", "missed"]
     assert look(slo, saturated, Level(4.0, "rate")).verdict == "missed"
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.96, "kept"), (0.98, "undecided"), (1.02, "undecided"), (1.04, "missed")]
+)
+def test_a_verdict_within_3_percent_is_none(value, verdict):
+    """However sure the figure of this run is, another run may be off by as much."""
+    assert look(parse_slo("ttft_mean<1s"), rows(np.full(200, value)), USERS).verdict == verdict
+
+
+def test_an_interval_is_of_three_looks():
+    """Twenty batches about 0.9 s whose mean has a standard error of 2.9 %: with t of 2.09, of 95 %, the margin of
+    ln(1 / 0.9) = 10.5 % would be above 3 %; with 2.61, of 1 - 0.05 / 3, it is not."""
+    spread = np.random.default_rng(3).permutation(np.repeat([-1.0, 1.0], PARTS // 2)) * 0.9 * 0.029 * math.sqrt(19)
+    found = look(parse_slo("ttft_mean<1s"), rows(np.repeat(0.9 + spread, 10)), USERS)
+
+    assert found.margins["ttft_mean"] == (pytest.approx(math.log(1 / 0.9)), pytest.approx(0.029))
+    assert found.verdict == "undecided"
+
+
+def test_batches_that_are_alike_are_joined():
+    """Five steps of four batches each: five values, not twenty. Their standard deviation is 0.1 sqrt(2.5) of 1."""
+    values = np.repeat(np.arange(5) * 0.1 + 0.8, 40)
+    error = look(parse_slo("ttft_mean<2s"), rows(values), USERS).margins["ttft_mean"][1]
+
+    assert error == pytest.approx(0.1 * math.sqrt(2.5) / math.sqrt(5))
+
+
+def test_bad_requests_that_come_together_are_worth_less():
+    """20 of 400 in one burst say less of the share than 20 that are spread."""
+    slo = parse_slo("ttft_p90<1s")
+    burst, spread = (np.where(bad, 2.0, 0.5) for bad in (np.arange(400) < 20, np.arange(400) % 20 == 0))
+    found = [look(slo, rows(one), USERS) for one in (burst, spread)]
+
+    assert found[0].shares["ttft_p90"][0] == found[1].shares["ttft_p90"][0]
+    assert found[0].shares["ttft_p90"][1] > 2 * found[1].shares["ttft_p90"][1]
+
+
+def test_a_percentile_that_few_requests_cannot_show_is_not_kept():
+    """The p99 of 100 requests, all of 0.5 s: the slowest of 1 % may not be among them."""
+    few, many = (look(parse_slo("ttft_p99<1s"), rows(np.full(n, 0.5)), USERS) for n in (100, 2000))
+
+    assert (few.verdict, many.verdict) == ("undecided", "kept")
+
+
+def test_a_probe_is_read_up_to_its_first_request_that_has_not_ended():
+    """Of 40 requests, the 31st not yet a row: 30; of those from before its settling none, and below 20 nothing."""
+    import pyarrow as pa
+
+    from benchsuite.store.files import SCHEMA
+
+    made = [
+        request_row(float(i), 0.5, [0.1], concurrency=1)._replace(request_id=f"c1-{i}") for i in range(40) if i != 30
+    ]
+    table = pa.Table.from_pylist([one._asdict() for one in made[::-1]], schema=SCHEMA)
+    slo = parse_slo("ttft_mean<1s")
+
+    n, whole = rows_of_probe(table, Level(1), slo, 0.0)
+    assert (n, len(whole.each["ttft_s"]), whole.part_s) == (30, 30, pytest.approx(29 / PARTS))
+    assert rows_of_probe(table, Level(1), slo, 5.0)[0] == 25
+    assert rows_of_probe(table, Level(1), slo, 11.0) == (19, None)
+    assert rows_of_probe(table, Level(1), slo, 100.0) == (0, None)
 
 
 @pytest.mark.parametrize(("slo", "figure"), [("ttft_mean<1s", 1.0), ("ttft_p90<1s", 1 / math.log(10))])

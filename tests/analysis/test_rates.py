@@ -30,7 +30,7 @@ from benchsuite.report.gate import gate, markdown
 from benchsuite.report.judge import judge_run
 from benchsuite.report.matrix import headline
 from benchsuite.report.page import render
-from benchsuite.saturation import saturation
+from benchsuite.saturation import Saturation, saturation
 from benchsuite.slo import parse_slo
 from benchsuite.store.run_folder import read_run
 
@@ -101,6 +101,8 @@ def test_idle_time_is_what_no_request_covers():
     assert idle_s(sent, closed, 0.0, 10.0) == pytest.approx(1.0 + 5.0)
     assert idle_s(sent[:0], closed[:0], 0.0, 10.0) == 10.0
     assert idle_s(np.array([-5.0]), np.array([20.0]), 0.0, 10.0) == 0.0
+    # rows are in the order of their ends
+    assert idle_s(sent[[2, 1, 0, 3]], closed[[2, 1, 0, 3]], 0.0, 10.0) == pytest.approx(6.0)
 
 
 def test_a_response_without_a_stream_arrives_when_it_closes():
@@ -108,6 +110,50 @@ def test_a_response_without_a_stream_arrives_when_it_closes():
     tokens, never = np.array([7.0, 7.0, np.nan]), np.full(3, np.nan)
     closed = np.array([5.0, 11.0, 5.0])
     assert arrived_tokens(tokens, never, never, closed, lambda _: np.empty(0), 0.0, 10.0).tolist() == [7.0, 0.0, 0.0]
+
+
+def test_tokens_without_a_stream_come_within_the_window():
+    """What closed before its start, or at it, came before it; what closes at its end is its own."""
+    tokens, never, closed = np.full(3, 7.0), np.full(3, np.nan), np.array([0.5, 1.0, 10.0])
+    assert arrived_tokens(tokens, never, never, closed, lambda _: np.empty(0), 1.0, 10.0).tolist() == [0.0, 0.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("figures", "saturated"),
+    [
+        ((0.61, 0.031, 0.0), True),
+        ((0.60, 0.5, 0.0), False),  # in flight do not grow enough
+        ((1.0, 0.03, 0.0), False),  # too few are left
+        ((-1.0, 0.0, 0.031), True),
+        ((-1.0, 0.0, 0.03), False),
+    ],
+)
+def test_the_limits_of_saturation(figures, saturated):
+    """METHODS, Open loop: tau above 0.6 and more than 3 % left, or more than 3 % dropped."""
+    assert Saturation(*figures).saturated is saturated
+
+
+def test_what_is_left_at_the_end_of_a_window():
+    """Of twelve requests, one a second, the last two never end and the two before are dropped: 4 of 12 left, 2 of 12
+    dropped. In flight in the twelve parts: 0.5 s each, nothing in two, then 1 and 2."""
+    due_s = np.arange(12.0)
+    ended_s, dropped = np.append(due_s[:10] + 0.5, [np.nan, np.nan]), np.isin(np.arange(12), (8, 9))
+    found = saturation(due_s, ended_s, dropped, 0.0, 12.0)
+    assert (found.unserved, found.dropped) == pytest.approx((4 / 12, 2 / 12))
+    # of 66 pairs of parts: 8 x 2 and 2 x 2 and 1 rise, 8 x 2 fall, others are equal
+    assert found.tau == pytest.approx((16 + 4 + 1 - 16) / 66)
+
+
+def test_what_a_rising_rate_keeps_in_flight_is_no_excess():
+    """10 requests in the first quarter of 8 s, 110 in the last, each taking 0.5 s, and 30 that do not end: a server at
+    three times that time has (3 x 110 - 10) / 2 s x 0.5 s = 80 more in flight, which is more than is left; with 0.05 s
+    it is 8, and 22 of the arrivals are unserved."""
+    quarters = [np.linspace(2 * i, 2 * i + 1.4, n, endpoint=False) for i, n in enumerate((10, 40, 80, 110))]
+    due_s = np.concatenate(quarters)
+    none, stays = np.zeros(len(due_s), bool), np.arange(len(due_s)) >= len(due_s) - 30
+    for took_s, unserved in ((0.5, 0.0), (0.05, 22 / 240)):
+        found = saturation(due_s, np.where(stays, np.nan, due_s + took_s), none, 0.0, 8.0)
+        assert found.unserved == pytest.approx(unserved)
 
 
 def queue(rho: float, rate: float, seed: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchsuite.errors import SpecError
+from benchsuite.limits import most
 from benchsuite.load.arrivals import arrivals, parse_profile, schedule_hash, table_profile
 
 
@@ -118,6 +119,16 @@ def test_profiles_that_are_refused(text, expected):
         parse_profile(text)
     assert refused.value.given == text
     assert expected in refused.value.expected
+
+
+def test_a_profile_has_a_length():
+    """A profile that is valid but longer than the limit is refused before its numbers are read; so is its table."""
+    characters = most("profile_chars")
+    assert len(parse_profile("steps 1" + " 1" * (characters // 2 - 4)).numbers) == characters // 2 - 3
+    with pytest.raises(SpecError, match="characters"):
+        parse_profile("steps 1" + " 1" * (characters // 2))
+    with pytest.raises(SpecError, match="characters"):
+        table_profile("seconds,rate\n0,1\n" + "\n" * characters, "rates.csv")
 
 
 def test_a_table_of_rates():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from factory import rate_folder
 
 from benchsuite.analysis.summary import summarise_points
 from benchsuite.errors import PointsError
@@ -150,6 +151,15 @@ def test_files_name_their_point_and_their_run(demo: Run):
     assert head["benchsuite_run_id"] == "20261121T123150Z-tiny-llama-66e3"
     assert head["duration"] == pytest.approx(5.593353426)
     assert {len(head[key]) for key in ("ttfts", "itls", "errors", "generated_texts", "queue_times")} == {96}
+
+
+def test_the_rates_of_a_file_are_of_its_requests(tmp_path):
+    """Of a rate: those that were due in the window, until the last has ended; good ones are no more than completed."""
+    folder = rate_folder(tmp_path / "run", repeats=3, slo="ttft_p95<1s;goodput:ttft<1s")
+    for found in dict(vllm_files(read_run(folder))).values():
+        good = sum(ttft_s < 1 for ttft_s in found["ttfts"])
+        assert found["request_throughput"] == pytest.approx(found["completed"] / found["duration"])
+        assert found["request_goodput"] == pytest.approx(good / found["duration"])
 
 
 def test_a_run_without_streams_is_refused(demo: Run):
