@@ -78,6 +78,58 @@ class Facts(BaseModel):
         return {key: value for key, value in tree.items() if value is not None} if isinstance(tree, dict) else tree
 
 
+Interval = Annotated[list[float], Field(min_length=3, max_length=3)]  # value, low, high
+Bracket = Annotated[list[Annotated[float, Field(gt=0, lt=1e12)] | None], Field(min_length=2, max_length=2)]
+
+
+class ProbeFacts(Facts):
+    """load.search.ProbeResult. margins: by limit ln(limit / figure), above 0 where it is kept, and standard error."""
+
+    level: Annotated[float, Field(gt=0, lt=1e12)]
+    phase: str
+    n_requests: Count
+    seconds: Seconds
+    margins: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] = Field(default_factory=dict)
+    ln_x: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    failed: bool = False
+    verdict: str | None = None
+
+
+class SearchAnswer(Facts):
+    """load.search.Answer."""
+
+    level: Annotated[float, Field(gt=0, lt=1e12)]
+    throughput: Interval
+    usd: Interval | None = None
+    p_met: float
+    p_good: float
+    binding: str | None = None
+    bracket: Bracket
+    seconds: Seconds
+    spent_usd: float | None = None
+    more: Count = 0
+    more_p_good: float | None = None
+
+
+class SearchEnd(Facts):
+    """load.search.End."""
+
+    reason: str
+    answer: SearchAnswer | None = None
+
+
+class SearchFacts(Facts):
+    """asked: load.search.SearchSpec. end: None of a search that was stopped."""
+
+    asked: Table = Field(default_factory=dict)
+    end: SearchEnd | None = None
+
+
+def _probe(table: Table) -> Table:
+    ProbeFacts.model_validate(table)
+    return table
+
+
 class WorkloadFacts(Facts):
     name: str | None = None
     requests: Count | None = None
@@ -200,7 +252,7 @@ class PointEntry(Span):
     clocks: NumberTable = Field(default_factory=dict)
     schedule_sha256: str | None = None  # of an open loop: when its requests were due
     saturation: NumberTable = Field(default_factory=dict)  # benchsuite.saturation's figures of an open loop
-    probe: dict[str, Any] | None = None  # of a search: load.search.ProbeResult
+    probe: Annotated[Table, AfterValidator(_probe)] | None = None  # of a search: load.search.ProbeResult
     cache_bust: str | None = None
     salt: str | None = None
     cache_reset: Any = None
@@ -239,6 +291,7 @@ class RunManifest(Facts):
     planned_points: Items[PointName] = Field(default_factory=list)
     points: Items[PointEntry] = Field(default_factory=list)
     imported: Table | None = None
+    search: SearchFacts | None = None  # None of a sweep
 
     @classmethod
     def read(cls, tree: Any, where: str) -> RunManifest:

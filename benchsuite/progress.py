@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,33 @@ class LatestReadings:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """What a search knows at a probe, whose number in the search is not known. n_before: requests of the probe that
+    ended before its phase. bracket: the highest level that kept the SLO, the lowest that missed it. best: the level
+    that is most likely good, with its P(good). spent_s: of the search. verdict, margins: of the probe, once it has
+    ended; a margin is ln(limit / figure), above 0 where the limit is kept."""
+
+    phase: str  # bracket, close, confirm
+    bracket: tuple[Level | None, Level | None]
+    best: Level | None
+    p_good: float | None
+    spent_s: float
+    budget_s: float
+    budget_usd: float | None = None
+    usd_per_hour: float | None = None
+    n_before: int = 0
+    verdict: str | None = None
+    margins: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def binding(self) -> str | None:
+        """The limit with the least margin."""
+        return min(self.margins, key=lambda name: self.margins[name][0], default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedPoint:
-    """A point of a sweep, and what the sweep does at it with `n_requests`."""
+    """A point of a sweep or a search, and what is done at it with `n_requests`."""
 
     index: int  # from 0
     n_points: int
@@ -56,6 +81,7 @@ class PlannedPoint:
     at_most_s: float | None = None  # when a wait is given up
     levels: tuple[Level, ...] = ()  # of every point
     readings: LatestReadings = field(default_factory=LatestReadings)
+    search: SearchProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)

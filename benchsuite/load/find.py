@@ -7,6 +7,7 @@ nothing itself. Every probe's result lies in its entry of the manifest, so that 
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,8 +24,8 @@ from benchsuite.load.search import End, Probe, ProbeResult, Search, SearchSpec
 from benchsuite.load.sweep import SweepRunner
 from benchsuite.load.worker import WorkerReport
 from benchsuite.load.worker_pool import client_facts
-from benchsuite.manifest import PointEntry
-from benchsuite.progress import PlannedPoint
+from benchsuite.manifest import PointEntry, SearchEnd, SearchFacts
+from benchsuite.progress import PlannedPoint, SearchProgress
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
 
@@ -54,6 +55,7 @@ class _Running:
     entry: PointEntry
     paths: list[Path]
     clocks: ClockMark
+    asked_s: float
     start_s: float | None = None  # of its window
     end_s: float | None = None
 
@@ -77,22 +79,27 @@ class FindRunner(SweepRunner):
     def _conduct(self, *_: object) -> int:
         manifest, planner, running = self.manifest, Search(self.search), None
         results = [ProbeResult.of(entry.probe) for entry in manifest.points if entry.probe is not None]
-        before = len(results)
+        before, asked = len(results), dataclasses.asdict(self.search)
+        manifest.search = SearchFacts(asked=asked)
         while not self._pool.stopping:
             step = planner.next(results)
             self.on_step(step)
             if isinstance(step, End):
+                end = SearchEnd.model_validate_json(json.dumps(dataclasses.asdict(step)))
+                manifest.search = SearchFacts(asked=asked, end=end)
                 break
-            asked_s = self._now_s()
-            started = self._begin(step, len(results))
+            started = self._begin(step, results)
             reports = self._hand_over(started, first=running is None)
             if running is not None:
                 self._finish(running, reports)
             running = started
-            result = self._watch(step, started, asked_s)
+            result = self._watch(step, started)
             if result is None:  # to be measured again
                 break
             started.entry.probe = result.as_json()
+            if (known := started.point.search) is not None:
+                known = dataclasses.replace(known, verdict=result.verdict, margins=result.margins)
+                started.point = dataclasses.replace(started.point, search=known)
             results.append(result)
             self._write_manifest()
             if result.failed:  # its users were given up
@@ -102,11 +109,11 @@ class FindRunner(SweepRunner):
                     self._end_here("the search", self._pool.breaker.reason)
                     break
         if running is not None:
-            self._finish(running, self._pool.end_probes(partial(self._show, running.point, "ending", self._now_s())))
+            self._finish(running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0)))
         return len(results) - before
 
-    def _begin(self, step: Probe, n_before: int) -> _Running:
-        manifest, level = self.manifest, Level(step.level, self.search.kind)
+    def _begin(self, step: Probe, results: Sequence[ProbeResult]) -> _Running:
+        manifest, level, n_before = self.manifest, Level(step.level, self.search.kind), len(results)
         repeat = sum(entry.level == level and entry.probe is not None for entry in manifest.points)
         point_id = f"f{n_before + 1:02d}-{level.point_id(repeat)}"
         attempts = [entry.attempt for entry in manifest.points if entry.point_id == point_id]
@@ -114,38 +121,54 @@ class FindRunner(SweepRunner):
         n, seed = len(self.workload.prompts), self.spec.load.random_seed
         plan = PointPlan(manifest.run_id, point_id, level, repeat, n, seed, 0, 0.0, 0.0, 0.0, attempt)
         entry = self._new_entry(plan)
-        entry.started_s = self._now_s()
+        entry.started_s = asked_s = self._now_s()
         manifest.planned_points.append(point_id)
         self._write_manifest()
         paths = [self.folder.journal_path(point_id, worker, attempt) for worker in range(self._pool.n_workers)]
-        point = PlannedPoint(
-            n_before, n_before + 1, point_id, level, repeat, step.phase, step.looks[-1], levels=(level,),
-            readings=self._recorder.latest,
+        at = [None if one is None else Level(one, level.kind) for one in (*step.bracket, step.best)]
+        asked, spent_s = self.search, sum(one.seconds for one in results)
+        known = SearchProgress(
+            step.phase, (at[0], at[1]), at[2], step.p_good, spent_s, asked.budget_s, asked.budget_usd,
+            asked.usd_per_hour,
         )  # fmt: skip
-        return _Running(plan, point, entry, paths, ClockMark.now())
+        point = PlannedPoint(
+            n_before, n_before + 1, point_id, level, repeat, "", 0, levels=(level,), readings=self._recorder.latest,
+            search=known,
+        )  # fmt: skip
+        return _Running(plan, point, entry, paths, ClockMark.now(), asked_s)
 
-    def _show(self, point: PlannedPoint, phase: str, since_s: float, *_: object) -> None:
+    def _show(
+        self, probe: _Running, phase: str, since_s: float, n_requests: int = 0, n_before: int = 0, *_: object
+    ) -> None:
         """What it is at, to the view; and whether the server's process has ended."""
         if self._server_ended():
             self._pool.breaker.trip()
-        self.view.progress(dataclasses.replace(point, phase=phase), self._pool.progress(), self._now_s() - since_s)
+        now_s, known = self._now_s(), probe.point.search
+        assert known is not None
+        known = dataclasses.replace(known, spent_s=known.spent_s + now_s - probe.asked_s, n_before=n_before)
+        point = dataclasses.replace(probe.point, phase=phase, n_requests=n_requests, search=known)
+        self.view.progress(point, self._pool.progress(), now_s - since_s)
 
     def _hand_over(self, probe: _Running, *, first: bool) -> list[WorkerReport]:
-        show = partial(self._show, probe.point, "handing over", self._now_s())
+        show = partial(self._show, probe, "handing over", self._now_s(), 0, 0)
         return self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
-    def _watch(self, step: Probe, probe: _Running, asked_s: float) -> ProbeResult | None:
+    def _watch(self, step: Probe, probe: _Running) -> ProbeResult | None:
         """Let it settle, then look at its rows until a look decides; None: the search is to stop."""
         pool, settled, looks = self._pool, probe.plan.users, list(step.looks)
         since_s = self._now_s()
 
         def result(n: int, judged: Judged | None, *, failed: bool = False) -> ProbeResult:
             probe.end_s = self._now_s()
-            found = {} if judged is None else {name: getattr(judged, name) for name in ("margins", "shares", "ln_x")}
-            return ProbeResult(step.level, step.phase, n, probe.end_s - asked_s, **found, failed=failed)
+            names = ("margins", "shares", "ln_x", "verdict")
+            found = {} if judged is None else {name: getattr(judged, name) for name in names}
+            return ProbeResult(step.level, step.phase, n, probe.end_s - probe.asked_s, **found, failed=failed)
 
         while True:
-            self._show(probe.point, "settling" if probe.start_s is None else step.phase, since_s)
+            if probe.start_s is None:
+                self._show(probe, "settling", since_s, settled)
+            else:
+                self._show(probe, "measuring", since_s, looks[0], settled)
             pool.check()
             if pool.stopping:
                 return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ class ProbeResult:
 
     margins: by limit, ln(limit / figure) signed so that above 0 keeps it. shares: of percentiles the same of the share
     of requests beyond the limit, which says more of the sign. ln_x: of ln(what is paid for, a second).
-    failed: no figures came of it, at no fault of a limit.
+    failed: no figures came of it, at no fault of a limit. verdict: by its last look, to show.
     """
 
     level: float
@@ -86,6 +86,7 @@ class ProbeResult:
     ln_x: Estimate | None = None
     saturated: bool = False
     failed: bool = False
+    verdict: str | None = None
 
     @property
     def timed(self) -> bool:
@@ -108,7 +109,7 @@ class ProbeResult:
 
     def as_json(self) -> dict[str, Any]:
         """As a manifest has it."""
-        names = ("level", "phase", "n_requests", "seconds", "saturated", "failed")
+        names = ("level", "phase", "n_requests", "seconds", "saturated", "failed", "verdict")
         found = {name: getattr(self, name) for name in names}
         for name in ("margins", "shares"):
             found[name] = {limit: list(one) for limit, one in getattr(self, name).items()}
@@ -123,11 +124,18 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What to measure next. looks: at how many requests to judge it; it ends at the first that decides, or the last."""
+    """What to measure next. looks: at how many requests to judge it; it ends at the first that decides, or the last.
+
+    To show, of what is known before it: bracket as Answer has it; best: the level that is most likely good, with its
+    P(good), None before a confirming probe.
+    """
 
     level: float
     phase: Phase
     looks: tuple[int, ...]
+    bracket: tuple[float | None, float | None] = field(default=(None, None), compare=False)
+    best: float | None = field(default=None, compare=False)
+    p_good: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,7 @@ class Search:
         if not any(one.phase == "confirm" for one in results):
             probe = self._locate(results)
             if probe is not None and not self._over(probe, results, reserve=True):
-                return probe
+                return replace(probe, bracket=_Seen(results).bracket)
         return self._confirm(results)
 
     # ---- bracket and close
@@ -280,8 +288,10 @@ class Search:
             proves = runs[choice] < 2 or rng.random() < to_prove / max(to_prove + to_find, 1e-9)
             level = choice if proves else view.better(choice)
         probe = self._probe(level, "confirm", results)
-        over = self._over(probe, results)
-        return self._end(over, results, view, answer) if over else probe
+        if over := self._over(probe, results):
+            return self._end(over, results, view, answer)
+        best = choice if answer is None else answer
+        return replace(probe, bracket=_Seen(results).bracket, best=best, p_good=view.p_good[best])
 
     def _gap(self, answer: float, view: _View, results: Sequence[ProbeResult]) -> float | None:
         """What may be wrong about the first level above the answer that does not keep the SLO: that level, or the

@@ -105,6 +105,10 @@ def test_a_resumed_search_goes_on_with_the_same_next_level(found):
     assert isinstance(steps[-1], End)
     assert [point.probe for point in after.manifest.points][:3] == [point.probe for point in before.manifest.points]
     assert steps[-1] == Search(SEARCH).next([ProbeResult.of(point.probe) for point in after.manifest.points])
+    assert before.manifest.search.end is None
+    stored = after.manifest.search.end
+    assert stored.reason == steps[-1].reason
+    assert (stored.answer and stored.answer.level) == (steps[-1].answer and steps[-1].answer.level)
 
 
 def test_the_answer_is_near_the_known_optimum(found):
