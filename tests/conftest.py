@@ -35,10 +35,10 @@ simulator_server.simulator = simulator  # before a test module imports it
 
 wineval.make_wineval = functools.cache(wineval.make_wineval)  # many tests ask for the same set
 
-
-# what a terminal, a CI job, a proxy and a person's shell want: a test that asks for it says so itself
-for name in ("CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
-    os.environ.pop(name, None)
+# what a terminal, a CI job, a proxy and a person's shell ask of every command: a test of that sets it itself
+_SHOWN = {"CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"}
+for name in [name for name in os.environ if name in _SHOWN or name.startswith(("GITHUB_", "OPENAI_"))]:
+    del os.environ[name]
 os.environ |= {"TERM": "xterm", "TZ": "UTC", "NO_PROXY": "*"}
 time.tzset()
 
@@ -92,12 +92,6 @@ def forked_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(multiprocessing, "get_context", get_context)
         yield
-
-
-@pytest.fixture(autouse=True)
-def no_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OPENAI_BASE_URL names a server to every command: not to a test."""
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
 
 @pytest.fixture(scope="session")
