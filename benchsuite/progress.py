@@ -61,6 +61,14 @@ class SearchProgress:
     margins: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
+    def share_spent(self) -> float:
+        """Of the budget that ends first."""
+        dollars = 0.0
+        if self.usd_per_hour is not None and self.budget_usd:
+            dollars = self.spent_s / 3600 * self.usd_per_hour / self.budget_usd
+        return max(self.spent_s / self.budget_s, dollars)
+
+    @property
     def binding(self) -> str | None:
         """The limit with the least margin."""
         return min(self.margins, key=lambda name: self.margins[name][0], default=None)

@@ -49,17 +49,17 @@ def summarise_points(
 def point_figures(tables: Iterable[pa.Table], duration_s: float, latencies: Collection[str]) -> PointSummary | None:
     """Counts, rates and latencies of one point, of its rows a table at a time; None without rows.
 
-    Of each request no more than its latencies is in memory; of a rate all, for what arrived in its window is told by
-    all rows together. duration_s: where the rows do not tell it.
+    Of each request no more than its latencies is in memory; of a rate or a probe all, for what arrived in its window is
+    told by all rows together. duration_s: where the rows do not tell it.
     latencies: the keys of those that are wanted, of metrics that each request has one of.
     """
     each, sums = defaultdict[str, list[Floats]](list), defaultdict[str, list[float]](list)
     level, n, first_s, last_s = None, 0, np.inf, -np.inf
-    tables = iter(tables)
+    tables, windowed = (table for table in tables if len(table)), False  # a file begins with an empty one
     first = next(tables, None)
     if first is not None:
-        rate = first["rate_per_s"].null_count < first.num_rows
-        tables = [pa.concat_tables([first, *tables])] if rate else chain([first], tables)
+        windowed = any(first[name].null_count < first.num_rows for name in ("rate_per_s", "window_start_s"))
+        tables = [pa.concat_tables([first, *tables])] if windowed else chain([first], tables)
     for measured in (measured for table in tables for measured in level_rows(table)):
         rows, level = measured.rows, measured.level
         n += len(rows.ok)
@@ -74,7 +74,7 @@ def point_figures(tables: Iterable[pa.Table], duration_s: float, latencies: Coll
     if level is None:
         return None
     whole = Repeat(0, float(first_s), float(last_s - first_s), np.arange(0), 0, 0.0)
-    if level.rate_per_s is not None and measured.repeats:
+    if windowed and measured.repeats:
         whole = measured.repeats[0]
     pooled = LevelRows(level, rows, rows, (whole,), {}, {name: np.array(parts) for name, parts in sums.items()})
     n_ok, duration_s = int(sum(sums["ok"])), whole.duration_s if whole.duration_s > 0 else duration_s

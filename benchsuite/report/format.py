@@ -61,6 +61,12 @@ def percent(ratio: float | None) -> str:
     return DASH if ratio is None else f"{number(ratio * 100)} %"
 
 
+def margin_text(margin: float) -> str:
+    """'+4.2 %': the limit over the figure, so that above 0 it is kept. margin: ln(limit / figure)."""
+    value = 100 * math.expm1(margin)
+    return f"{value:+,.{1 if abs(value) < 10 else 0}f} %"
+
+
 def known_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Heads and rows without the columns in which no row has a value."""
     kept = [i for i in range(len(heads)) if not rows or any(row[i] not in (DASH, "") for row in rows)]

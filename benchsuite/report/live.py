@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from math import log
 from pathlib import Path
@@ -28,10 +28,10 @@ from benchsuite.errors import SloError
 from benchsuite.level import LevelKind
 from benchsuite.manifest import RunManifest
 from benchsuite.metrics import BY_COLUMN
-from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
+from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, SearchProgress, View
 from benchsuite.records import UNJUDGED, GpuSample, ServerSample
 from benchsuite.report.console import bar, safe, say, spark
-from benchsuite.report.format import DASH, count, level_head, ms, number, plural, show
+from benchsuite.report.format import DASH, chance, count, level_head, margin_text, ms, number, plural, show, usd
 from benchsuite.results import PointSummary
 from benchsuite.slo import parse_slo
 
@@ -187,7 +187,31 @@ def _users(point: PlannedPoint) -> str:
 
 
 def _place(point: PlannedPoint) -> str:
-    return f"[{point.index + 1}/{point.n_points}] {_users(point)}"
+    of = "" if point.search else f"/{point.n_points}"
+    return f"[{point.index + 1}{of}] {_users(point)}"
+
+
+def search_words(search: SearchProgress) -> str:
+    """'bracket 64 to 128; best so far 96, P(good) 0.91'; of an end alone 'kept at 64', 'missed at 128'."""
+    lo, hi = search.bracket
+    bracket = f"bracket {lo} to {hi}" if lo and hi else f"kept at {lo}" if lo else f"missed at {hi}" if hi else ""
+    best = "" if search.best is None else f"best so far {search.best}, P(good) {chance(search.p_good)}"
+    return "; ".join(filter(None, (bracket, best))) or "nothing is known yet"
+
+
+def budget_words(search: SearchProgress) -> str:
+    """'2:10 of 20:00, $0.072 of $2.00': spent of what the search may take."""
+    words = f"{clock(search.spent_s)} of {clock(search.budget_s)}"
+    if search.usd_per_hour is not None:
+        of = "" if search.budget_usd is None else f" of {usd(search.budget_usd)}"
+        words += f", {usd(search.spent_s / 3600 * search.usd_per_hour)}{of}"
+    return words
+
+
+def probe_cells(search: SearchProgress) -> dict[str, str]:
+    """Head and value of what a finished probe was for, its verdict, and the limit that is nearest with its margin."""
+    binds = "" if search.binding is None else f"{search.binding} {margin_text(search.margins[search.binding][0])}"
+    return {"phase": search.phase, "verdict": search.verdict or DASH, "binds": binds or DASH}
 
 
 def clock(seconds: float | None) -> str:
@@ -290,6 +314,7 @@ class SweepView(View):
     def _restart(self) -> None:
         """Nothing is known of the sweep: a new one begins."""
         self._limited: tuple[str, ...] = ()
+        self._longest = 0  # name of a limit
         self._shown: tuple[int, str] | None = None
         self._headed = False
         self._taken_s: dict[float, float] = {}
@@ -312,6 +337,8 @@ class SweepView(View):
         self._restart()
         self._say_notes()
         self._limited = limited_columns(manifest)
+        with suppress(KeyError, SloError):
+            self._longest = max(len(limit.name) for limit in parse_slo(manifest.spec["slo"]).effective)
         probe = manifest.server_probe
         counts = "reports its token counts" if probe.reports_usage else "reports no token counts that can be used"
         with self._printing():
@@ -329,16 +356,18 @@ class SweepView(View):
             if self._shown is None or self._shown[0] != point.index or self._shown[1] == _IDLE_POWER:
                 self._point_began_s = now_s
             self._began_s = now_s if self._began_s is None else self._began_s
-            self._rates = RollingRates()
+            if point.search is None or point.phase != _MEASURING:  # a probe settles and is measured without a break
+                self._rates = RollingRates()
         elif elapsed_s - self._shown_at_s < (_PLAIN_EVERY_S if self._plain else _TERMINAL_EVERY_S):
             self._say_notes()
             return
+        begun = self._shown is None or self._shown[0] != point.index
         self._shown, self._shown_at_s = (point.index, point.phase), elapsed_s
         self._rates.note(elapsed_s, progress)
         with self._printing():
             if self._plain:
                 self._say_notes(now=True)
-                self._plain_line(point, progress, elapsed_s, fresh)
+                self._plain_line(point, progress, elapsed_s, fresh, begun)
             else:
                 with self._console:
                     self._say_notes(now=True)
@@ -360,13 +389,16 @@ class SweepView(View):
         )
         seconds = duration_s if summary is None else summary.duration_s
         cells = point_cells(summary, seconds, self._limited, point.level.kind)
+        place = {"repeat": str(point.repeat + 1)} if point.search is None else probe_cells(point.search)
         if self._plain:
+            shown_cells = cells if point.search is None else place | cells
             with self._printing():
-                line = ", ".join(f"{head} {cell}" for head, cell in cells.items())
+                line = ", ".join(f"{head} {cell}" for head, cell in shown_cells.items())
                 say(self._console, f"{_place(point)} done: {line}")
             return
-        row = {level_head([point.level]): str(point.level), "repeat": str(point.repeat + 1)} | cells
-        widths = [max(len(head), 6) + 1 for head in row]
+        row = {level_head([point.level]): str(point.level)} | place | cells
+        least = {"phase": 7, "verdict": 9, "binds": self._longest + 9}
+        widths = [max(len(head), least.get(head, 6)) + 1 for head in row]
         n = sum(end <= self._console.width for end in accumulate(widths))  # that have room
         table = [tuple(row)] * (not self._headed)
         self._headed = True  # with the first row, so that no note parts them
@@ -418,9 +450,10 @@ class SweepView(View):
         return sweep_remaining_s(to_come, known_s, point_s), point_s
 
     def _panel(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> list[Text]:
-        console, ended, total = self._console, progress.ended, point.n_requests
+        console, total, search = self._console, point.n_requests, point.search
+        ended = progress.ended if search is None else max(0, progress.ended - search.n_before)
         width = _WIDE_BAR if console.width >= _WIDE else _BAR
-        sweep_s, point_s = self._remaining_s(point, progress, elapsed_s)
+        sweep_s, point_s = (None, None) if search else self._remaining_s(point, progress, elapsed_s)
         since_s = self._now_s() - (self._began_s or 0.0)
         lines: list[Text] = []
 
@@ -436,11 +469,20 @@ class SweepView(View):
         shares = [done / whole for done, whole in ((ended, total), (elapsed_s, timed_s)) if whole]
         place = f"{bar(console, min(shares, default=0.0), width)}  " + f"{ended}/{max(total, ended)}  " * bool(total)
         place += clock(elapsed_s) + left(point_s) if measuring else _span(point, elapsed_s)
-        add(f"point {point.index + 1}/{point.n_points}", place, "not bold cyan")
-        add("", f"{_users(point)}: {point.phase}{f', {progress.failed} failed' * (progress.failed > 0)}", "bold")
-        share = point.index / point.n_points if sweep_s is None else since_s / max(since_s + sweep_s, 1e-9)
-        swept = f"{bar(console, share, width)}  {point.index}/{point.n_points} done  {clock(since_s)}{left(sweep_s)}"
-        add("sweep", swept, "not bold cyan")
+        add(
+            f"probe {point.index + 1}" if search else f"point {point.index + 1}/{point.n_points}",
+            place,
+            "not bold cyan",
+        )
+        failed = f", {progress.failed} failed" * (progress.failed > 0)
+        add("", f"{_users(point)}: {f'{search.phase}, ' if search else ''}{point.phase}{failed}", "bold")
+        if search is None:
+            share = point.index / point.n_points if sweep_s is None else since_s / max(since_s + sweep_s, 1e-9)
+            swept = f"{point.index}/{point.n_points} done  {clock(since_s)}{left(sweep_s)}"
+            add("sweep", f"{bar(console, share, width)}  {swept}", "not bold cyan")
+        else:
+            add("search", search_words(search), "bold")
+            add("budget", f"{bar(console, search.share_spent, width)}  {budget_words(search)}", "not bold cyan")
         if total:
             users = point.level.concurrency or 1
             tok_s, ttfts_s = self._rates.tok_s(users), self._rates.ttft_s(users)
@@ -455,11 +497,20 @@ class SweepView(View):
         add("", _HINT, "not bold dim")
         return lines
 
-    def _plain_line(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool) -> None:
-        if fresh and point.n_requests:
+    def _plain_line(
+        self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float, fresh: bool, begun: bool
+    ) -> None:
+        """begun: nothing of the point was said before."""
+        if point.search is not None and begun:
+            search = point.search
+            say(self._console, f"{_place(point)}: {search.phase}; {search_words(search)}; spent {budget_words(search)}")
+        elif point.search is not None and fresh:
+            return
+        elif fresh and point.n_requests:
             say(self._console, f"{_place(point)}: {point.phase}, {plural(point.n_requests, 'request')}")
         elif point.n_requests:
-            left_s = self._remaining_s(point, progress, elapsed_s)[0] if point.n_points > 1 else None
+            known = point.n_points > 1 and point.search is None
+            left_s = self._remaining_s(point, progress, elapsed_s)[0] if known else None
             gpus = [words for _, words, _ in gpu_lines(point.readings) if point.readings.gpus]
             more = [f"; {words}" for words in (*gpus, server_words(point.readings.servers)) if words]
             whole = "" if left_s is None else f", sweep {clock(left_s)}"
@@ -469,12 +520,16 @@ class SweepView(View):
 
 
 def progress_line(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> str:
-    """'[3/12] 16 users  48/64 done, 0 failed, 312 tok/s, TTFT 41 ms, ETA 0:12'. The ETA is the point's."""
-    ended = progress.ended
+    """'[3/12] 16 users  48/64 done, 0 failed, 312 tok/s, TTFT 41 ms, ETA 0:12'. The ETA is the point's; of a search
+    what is spent of its budget."""
+    ended, search = progress.ended, point.search
     rate = progress.output_tokens / elapsed_s if elapsed_s > 0 and ended else None
     phase = "" if point.phase == _MEASURING else f", {point.phase}"
-    left_s = point_remaining_s(point, progress, elapsed_s)
+    end = f"ETA {clock(point_remaining_s(point, progress, elapsed_s))}"
+    if search is not None:
+        phase, ended = f", {search.phase}{phase}", max(0, ended - search.n_before)
+        end = f"spent {budget_words(search)}"
     return (
         f"{_place(point)}{phase} {ended}/{max(point.n_requests, ended)} done, {progress.failed} failed, "
-        f"{number(rate)} tok/s, TTFT {ms(progress.ttft_s)} ms, ETA {clock(left_s)}"
+        f"{number(rate)} tok/s, TTFT {ms(progress.ttft_s)} ms, {end}"
     )

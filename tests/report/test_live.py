@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,19 @@ from factory import rate_folder, run_folder
 from rich.console import Console
 
 from benchsuite.manifest import RunManifest
-from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, View
+from benchsuite.progress import LatestReadings, PlannedPoint, ProgressSnapshot, SearchProgress, View
 from benchsuite.records import GpuSample, ServerSample
 from benchsuite.report.console import bar, spark
 from benchsuite.report.live import (
     RollingRates,
     SweepView,
+    budget_words,
     clock,
     gpu_lines,
     is_plain,
     point_duration_s,
     progress_line,
+    search_words,
     server_words,
     sweep_remaining_s,
 )
@@ -181,6 +185,38 @@ def test_a_finished_point_stays_and_the_live_lines_go(tmp_path: Path, snapshot):
         view.point_done(step(), rows_of_a_point(tmp_path), 1.0)
         view.progress(step("warming up", 1), NOTHING, 0.1)
     assert [row for row in screen(printed(made)) if row] == snapshot
+
+
+SEARCH = SearchProgress("confirm", (Level(64), Level(128)), Level(96), 0.914, 130.0, 1200.0, 2.0, 2.0, n_before=96)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_search(tmp_path: Path, plain: bool, snapshot):
+    """Its phase, the bracket, the best level with its P(good), the budget; the requests of the look, without those
+    that settled the probe; no time left, for nobody knows how many probes it takes. Then the probe's verdict."""
+    made, slo = console(100, terminal=not plain), {"slo": "ttft_p95<1s,output_throughput_per_user>20"}
+    probe = PlannedPoint(6, 7, "f07-c0096-r1", Level(96), 1, "settling", 96, search=replace(SEARCH, n_before=0))
+    with SweepView(console=made, plain=plain) as view:
+        view.begun(Path("run"), MANIFEST.replaced(spec=slo))
+        view.progress(probe, ProgressSnapshot(40, 0, 400, 0.08), 0.3)
+        probe = replace(probe, phase="measuring", n_requests=400, search=SEARCH)
+        for second in range(1, 8):
+            view.progress(probe, ProgressSnapshot(96 + 20 * second, 0, 1000 * second, 0.08), float(second))
+        drawn = [] if plain else [row for row in screen(printed(made)) if row]
+        ended = replace(
+            SEARCH, verdict="kept", margins={"ttft_p95": (0.6, 0.1), "output_throughput_per_user": (0.05, 0)}
+        )
+        view.point_done(replace(probe, search=ended), rows_of_a_point(tmp_path), 1.0)
+    assert [*drawn, *(row for row in screen(printed(made)) if row)] == snapshot
+    assert not re.search("left|ETA|sweep", printed(made))
+
+
+def test_what_a_search_knows_first():
+    """Nothing before the first probe; then one end of the bracket."""
+    nothing = replace(SEARCH, bracket=(None, None), best=None, p_good=None)
+    said = [search_words(replace(nothing, bracket=ends)) for ends in ((None, None), (Level(8), None), (None, Level(8)))]
+    assert said == ["nothing is known yet", "kept at 8", "missed at 8"]
+    assert budget_words(replace(SEARCH, usd_per_hour=None)) == "2:10 of 20:00"
 
 
 def test_a_small_terminal_gets_fewer_lines():
