@@ -61,15 +61,16 @@ class Look:
 
 def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[int, ProbeRows | None]:
     """How many requests of a probe that began after start_s have ended up to the first that has not; and what they say,
-    in the window up to when the last of them began; None below PARTS.
+    in the window up to when the last of them began; None below PARTS. At a rate one begins when it is due.
 
     table: the probe's rows so far, as for requests.as_table, with `request_id`, which ends with a request's number.
     """
     number = np.array([int(name.rpartition("-")[2]) for name in table["request_id"].to_pylist()], dtype=np.int64)
-    began_s = table["sent_s"].cast("float64").to_numpy()
+    began_s = table["sent_s" if level.rate_per_s is None else "scheduled_s"].cast("float64").to_numpy()
     inside = np.flatnonzero(began_s >= start_s)
     inside = inside[np.argsort(number[inside])]
-    n = int(np.sum(np.cumprod(np.diff(number[inside], prepend=number[inside[:1]] - 1) == 1))) if len(inside) else 0
+    before = number[inside[:1]] - 1 if level.rate_per_s is None else number[began_s < start_s].max(initial=-1)
+    n = int(np.sum(np.cumprod(np.diff(number[inside], prepend=before) == 1))) if len(inside) else 0
     if n < PARTS:
         return n, None
     prefix = inside[:n]

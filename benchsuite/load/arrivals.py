@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ _NS_PER_S = 1_000_000_000
 MOST_ARRIVALS = 10_000_000  # of a point
 _KNOTS = 4096  # of a sine's period, where its rate is exact; fewer where there are many periods
 _FEWEST_KNOTS, _MOST_KNOTS = 16, 2**20
+_PART = 1024  # of arrivals without end
 _LARGEST = 1e9  # of a profile's numbers: multiples of the rate, or seconds
 _FORMS = "'ramp 0.5 1.5', 'steps 0.5 1 1.5', 'sine 0.5 60' (amplitude, period in s), 'hours FILE.csv'"
 
@@ -84,6 +85,19 @@ def arrivals(
     due_ns = np.maximum.accumulate(np.rint(due_s * _NS_PER_S).astype(np.int64))  # times of a cluster round by 1 ns
     first, last = np.searchsorted(due_ns, [round(-before_s * _NS_PER_S), round((window_s + after_s) * _NS_PER_S)])
     return due_ns[first:last]
+
+
+def unending(kind: str, rate_per_s: float, *, shape: float, seed: int) -> Iterator[NDArray[np.int64]]:
+    """When the requests of an even rate are due, ns from a beginning, ascending, without end, in parts.
+
+    kind: constant, poisson or gamma. Its first gap is one like the others.
+    """
+    rng, last = np.random.default_rng(seed), 0.0
+    while True:
+        gaps = np.ones(_PART) if kind == "constant" else rng.standard_gamma(shape if kind == "gamma" else 1.0, _PART)
+        due = last + np.cumsum(gaps / (shape if kind == "gamma" else 1.0))
+        last = float(due[-1])
+        yield np.rint(due / rate_per_s * _NS_PER_S).astype(np.int64)
 
 
 def _renewals(shape: float, before: float, after: float, seed: int, repeat: int) -> Floats:

@@ -14,23 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from benchsuite.clock import ClockMark
-from benchsuite.errors import InputError
+from benchsuite.clock import NS_PER_S, ClockMark
+from benchsuite.errors import InputError, RunError
 from benchsuite.level import Level
-from benchsuite.load.schedule import PointPlan
+from benchsuite.load.schedule import PointPlan, open_loop
 from benchsuite.load.search import End, Probe, ProbeResult, Search, SearchSpec
-from benchsuite.load.sweep import SweepRunner
+from benchsuite.load.sweep import COOLDOWN, SweepRunner
 from benchsuite.load.worker import WorkerReport
 from benchsuite.load.worker_pool import client_facts
 from benchsuite.manifest import PointEntry, SearchEnd, SearchFacts
-from benchsuite.progress import PlannedPoint, SearchProgress
+from benchsuite.progress import PlannedPoint, ProgressSnapshot, SearchProgress
+from benchsuite.saturation import saturation
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
 
 _POLL_S = 0.05
 _FAILED_SHARE = 0.5  # of a probe's requests: there is nothing to judge
+_LOOK_USERS, _LOOK_S, _LOOK_SHARE = 32, 5.0, 0.7  # of a closed loop before the first rate, which is that share of its X
 
 
 class Judged(Protocol):
@@ -70,16 +75,22 @@ class FindRunner(SweepRunner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.search.kind != "concurrency":  # an open loop's load does not hand over yet
-            raise InputError("a search is of concurrency", where="SearchSpec.kind", given=self.search.kind)
+        if self.search.kind == "rate" and (self.times_s or self.spec.arrivals.rate_profile):
+            raise InputError(
+                "a search is of constant rates", where="arrivals", expected="no --replay and no --rate-profile",
+                given=self.spec.arrivals.rate_profile or "a trace",
+            )  # fmt: skip
 
     def _points(self) -> list[PointPlan]:
         return []
 
     def _conduct(self, *_: object) -> int:
-        manifest, planner, running = self.manifest, Search(self.search), None
+        manifest, running, asked_s = self.manifest, None, self._now_s()
         results = [ProbeResult.of(entry.probe) for entry in manifest.points if entry.probe is not None]
-        before, asked = len(results), dataclasses.asdict(self.search)
+        before, look = len(results), dict[str, Any]()
+        if not results and self.search.kind == "rate" and self.search.start is None:
+            look = self._look_at_users()
+        planner, asked = Search(self.search), dataclasses.asdict(self.search)
         manifest.search = SearchFacts(asked=asked)
         while not self._pool.stopping:
             step = planner.next(results)
@@ -88,7 +99,8 @@ class FindRunner(SweepRunner):
                 end = SearchEnd.model_validate_json(json.dumps(dataclasses.asdict(step)))
                 manifest.search = SearchFacts(asked=asked, end=end)
                 break
-            started = self._begin(step, results)
+            started = self._begin(step, results, asked_s)
+            started.entry.warmup, look = look, {}
             reports = self._hand_over(started, first=running is None)
             if running is not None:
                 self._finish(running, reports)
@@ -101,27 +113,34 @@ class FindRunner(SweepRunner):
                 known = dataclasses.replace(known, verdict=result.verdict, margins=result.margins)
                 started.point = dataclasses.replace(started.point, search=known)
             results.append(result)
+            asked_s = started.end_s or asked_s
             self._write_manifest()
-            if result.failed:  # its users were given up
-                self._finish(running, self._pool.end_probes())
+            if result.failed or result.saturated:  # its users were given up; what queued up would be in the next one
+                self._finish(running, self._pool.end_probes(give_up=True))
                 running = None
-                if self._pool.breaker.reason is not None and not self._servers_answer():
+                if result.saturated:
+                    self._wait(started.point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
+                elif self._pool.breaker.reason is not None and not self._servers_answer():
                     self._end_here("the search", self._pool.breaker.reason)
                     break
         if running is not None:
-            self._finish(running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0)))
+            self._finish(
+                running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0, 0.0))
+            )
         return len(results) - before
 
-    def _begin(self, step: Probe, results: Sequence[ProbeResult]) -> _Running:
+    def _begin(self, step: Probe, results: Sequence[ProbeResult], asked_s: float) -> _Running:
         manifest, level, n_before = self.manifest, Level(step.level, self.search.kind), len(results)
         repeat = sum(entry.level == level and entry.probe is not None for entry in manifest.points)
         point_id = f"f{n_before + 1:02d}-{level.point_id(repeat)}"
         attempts = [entry.attempt for entry in manifest.points if entry.point_id == point_id]
         attempt = max([*attempts, self.folder.last_attempts.get(point_id, -1)]) + 1
-        n, seed = len(self.workload.prompts), self.spec.load.random_seed
-        plan = PointPlan(manifest.run_id, point_id, level, repeat, n, seed, 0, 0.0, 0.0, 0.0, attempt)
+        n, seed, loop = len(self.workload.prompts), self.spec.load.random_seed, None
+        if level.kind == "rate":  # each has arrivals and an order of its own
+            seed, loop = seed + n_before, open_loop(self.spec.arrivals, level, (), self.probed.request_s)
+        plan = PointPlan(manifest.run_id, point_id, level, repeat, n, seed, 0, 0.0, 0.0, 0.0, attempt, loop)
         entry = self._new_entry(plan)
-        entry.started_s = asked_s = self._now_s()
+        entry.started_s = self._now_s()
         manifest.planned_points.append(point_id)
         self._write_manifest()
         paths = [self.folder.journal_path(point_id, worker, attempt) for worker in range(self._pool.n_workers)]
@@ -137,52 +156,93 @@ class FindRunner(SweepRunner):
         )  # fmt: skip
         return _Running(plan, point, entry, paths, ClockMark.now(), asked_s)
 
+    def _look_at_users(self) -> dict[str, Any]:
+        """Let a closed loop say where rates may begin; of what it did, for the manifest."""
+        users = int(min(_LOOK_USERS, self.search.slots or _LOOK_USERS))
+        n, seed, seen = len(self.workload.prompts), self.spec.load.random_seed, [(self._now_s(), 0)]
+        level = Level(users)
+        plan = PointPlan(self.manifest.run_id, "look", level, 0, n, seed, 4 * users, _LOOK_S, 0.0, 0.0)
+        point = PlannedPoint(0, 1, "look", level, 0, "looking at a closed loop", 4 * users, levels=(level,))
+
+        def note(progress: ProgressSnapshot) -> None:
+            seen.append((self._now_s(), progress.done))
+            self.view.progress(point, progress, seen[-1][0] - seen[0][0])
+
+        self._pool.run_point(plan, None, note)
+        counts, lasted_s = self._pool.progress(), self._now_s() - seen[0][0]
+        if not counts.done:
+            raise RunError("no request of a closed loop succeeded: there is no rate to begin at", where=level.at)
+        # without its beginning, when all users send at once, and its end, when they leave
+        even = [(at_s, done) for at_s, done in seen if users <= done <= counts.done - users]
+        first, last = (even[0], even[-1]) if len(even) > 1 else (seen[0], (seen[0][0] + lasted_s, counts.done))
+        start = _LOOK_SHARE * (last[1] - first[1]) / (last[0] - first[0])
+        self.search = dataclasses.replace(self.search, start=min(max(start, self.search.low), self.search.high))
+        return {
+            "n_ok": counts.done, "n_failed": counts.failed, "output_tokens": counts.output_tokens,
+            "duration_s": lasted_s,
+        }  # fmt: skip
+
     def _show(
-        self, probe: _Running, phase: str, since_s: float, n_requests: int = 0, n_before: int = 0, *_: object
-    ) -> None:
+        self, probe: _Running, phase: str, since_s: float, n_requests: int = 0, n_before: int = 0,
+        least_s: float = 0.0, *_: object,
+    ) -> None:  # fmt: skip
         """What it is at, to the view; and whether the server's process has ended."""
         if self._server_ended():
             self._pool.breaker.trip()
         now_s, known = self._now_s(), probe.point.search
         assert known is not None
         known = dataclasses.replace(known, spent_s=known.spent_s + now_s - probe.asked_s, n_before=n_before)
-        point = dataclasses.replace(probe.point, phase=phase, n_requests=n_requests, search=known)
+        point = dataclasses.replace(
+            probe.point, phase=phase, n_requests=n_requests, at_least_s=least_s, search=known
+        )  # fmt: skip
         self.view.progress(point, self._pool.progress(), now_s - since_s)
 
     def _hand_over(self, probe: _Running, *, first: bool) -> list[WorkerReport]:
-        show = partial(self._show, probe, "handing over", self._now_s(), 0, 0)
+        show = partial(self._show, probe, "handing over", self._now_s(), 0, 0, 0.0)
         return self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
     def _watch(self, step: Probe, probe: _Running) -> ProbeResult | None:
         """Let it settle, then look at its rows until a look decides; None: the search is to stop."""
-        pool, settled, looks = self._pool, probe.plan.users, list(step.looks)
-        since_s = self._now_s()
+        pool, settled, looks, loop = self._pool, probe.plan.users, list(step.looks), probe.plan.open_loop
+        since_s, begun_s = self._now_s(), (pool.handed_over_ns - self._origin_ns) / NS_PER_S
+        settle_s, window_s = (0.0, 0.0) if loop is None else (loop.before_s, loop.window_s)
 
-        def result(n: int, judged: Judged | None, *, failed: bool = False) -> ProbeResult:
-            probe.end_s = self._now_s()
+        def result(n: int, judged: Judged | None, *, failed: bool = False, saturated: bool = False) -> ProbeResult:
+            probe.end_s = at_s
             names = ("margins", "shares", "ln_x", "verdict")
             found = {} if judged is None else {name: getattr(judged, name) for name in names}
-            return ProbeResult(step.level, step.phase, n, probe.end_s - probe.asked_s, **found, failed=failed)
+            if saturated:
+                found["verdict"] = "missed"
+            seconds = at_s - probe.asked_s
+            return ProbeResult(step.level, step.phase, n, seconds, **found, failed=failed, saturated=saturated)
 
         while True:
             if probe.start_s is None:
-                self._show(probe, "settling", since_s, settled)
+                self._show(probe, "settling", since_s, settled if loop is None else 0, 0, settle_s)
             else:
-                self._show(probe, "measuring", since_s, looks[0], settled)
+                self._show(probe, "measuring", since_s, looks[0], settled, window_s)
             pool.check()
             if pool.stopping:
                 return None
+            counts, at_s = pool.progress(), self._now_s()
             if pool.breaker.reason is not None:
                 return result(0, None, failed=True)
-            counts = pool.progress()
-            if probe.start_s is None and counts.ended >= settled:
-                if counts.failed > _FAILED_SHARE * counts.ended:
+            if probe.start_s is None and (counts.ended >= settled if loop is None else at_s >= begun_s + settle_s):
+                if counts.failed > _FAILED_SHARE * counts.ended and not (loop is not None and loop.drops):
                     pool.breaker.trip()
                     continue
-                probe.start_s = self._now_s()
-            elif probe.start_s is not None and counts.ended >= settled + looks[0]:
-                tables = [read_journal(path) for path in probe.paths]
-                n, judged = self.judge(pa.concat_tables(tables), probe.plan.level, probe.start_s)
+                if loop is None:
+                    probe.start_s = at_s
+                else:
+                    probe.start_s = since_s = begun_s + settle_s
+                    settled = counts.ended
+            elif probe.start_s is not None and (
+                counts.ended >= settled + looks[0] if loop is None else at_s >= probe.start_s + window_s
+            ):
+                rows = pa.concat_tables([read_journal(path) for path in probe.paths])
+                if loop is not None and _saturated(rows, _due_s(probe.plan, begun_s, at_s), probe.start_s, at_s):
+                    return result(len(rows), None, saturated=True)
+                n, judged = self.judge(rows, probe.plan.level, probe.start_s)
                 if judged is not None and n >= looks[0]:
                     if judged.verdict != "undecided" or len(looks) == 1:
                         return result(n, judged)
@@ -202,9 +262,33 @@ class FindRunner(SweepRunner):
 
         self.folder.finish_point(plan.point_id, plan.attempt, amend)
         entry.client = client_facts(list(reports))
+        rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
+        if plan.open_loop is not None and probe.end_s is not None:
+            entry.saturation = self._saturation(plan, rows)
         failed = entry.probe is not None and entry.probe["failed"]
         entry.status = "stopped" if entry.probe is None else "failed" if failed else "complete"
         self._check_clocks(entry)
         self._write_manifest()
-        rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
         self.view.point_done(probe.point, rows, entry.ended_s - (entry.started_s or 0.0))
+
+
+def _due_s(plan: PointPlan, begun_s: float, until_s: float) -> NDArray[np.float64]:
+    """When a probe's requests were due, from its first to until_s."""
+    parts = list[NDArray[np.float64]]()
+    for offsets_ns in plan.arrivals():
+        parts.append(begun_s + offsets_ns / NS_PER_S)
+        if parts[-1][-1] > until_s:
+            break
+    due_s = np.concatenate(parts)
+    return due_s[due_s < until_s]
+
+
+def _saturated(rows: pa.Table, due_s: NDArray[np.float64], start_s: float, end_s: float) -> bool:
+    """Whether a probe's rate is more than the server does. rows: of its requests that have ended."""
+    number = np.array([int(name.rpartition("-")[2]) for name in rows["request_id"].to_pylist()], dtype=np.int64)
+    known = number < len(due_s)
+    ended_s, dropped = np.full(len(due_s), np.nan), np.zeros(len(due_s), np.bool_)
+    ended_s[number[known]] = rows["closed_s"].cast("float64").to_numpy()[known]
+    dropped[number[known]] = pc.equal(rows["status"].cast("string"), "dropped").to_numpy()[known]
+    found = saturation(due_s, ended_s, dropped, start_s, end_s)
+    return found is not None and found.saturated

@@ -1,6 +1,7 @@
 """One load of one process under changing levels: probes hand over to each other without draining.
 
 Users that are there take their next request with the new probe's; some are added, or leave with their last response.
+Of rates the arrivals of the new probe follow those of the one before, from a moment on that all processes are told.
 What the probe before has in flight ends in its own journal, which is closed with its last row.
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Protocol
 
 from benchsuite.clock import now_ns
+from benchsuite.load.open_loop import OpenLoopLoad
+from benchsuite.load.schedule import PointPlan
 from benchsuite.load.virtual_users import ClientState, PointLoad, Sink, Slot, VirtualUser
 from benchsuite.records import RequestRecord
 from benchsuite.telemetry.host import open_descriptors
@@ -26,11 +30,11 @@ class ProbeSink(Sink, Protocol):
 
 @dataclass
 class ProbeShare:
-    """A process's share of a probe. new_slot: of its i-th user. templates: by an endpoint's address, whose requests and
-    context users take that are there already. n_open: its requests without a row yet. over: set with the last of them,
-    once another probe has taken its place."""
+    """A process's share of a probe. n_users: of a rate, connections. new_slot: of its i-th user. templates: by an
+    endpoint's address, whose requests and context users take that are there already. n_open: its requests without a row
+    yet. over: set with the last of them, once another probe has taken its place."""
 
-    point_id: str
+    plan: PointPlan
     n_users: int
     sink: ProbeSink
     new_slot: Callable[[int], Slot]
@@ -38,6 +42,46 @@ class ProbeShare:
     state: ClientState = field(default_factory=ClientState)
     n_open: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _OfProbes(PointLoad):
+    """A load whose rows go to the sinks of their probes: it is its own sink."""
+
+    current: ProbeShare
+    _probes: dict[str, ProbeShare]
+
+    def _begin(self, start_ns: int) -> None:
+        pass
+
+    def _take_place(self, probe: ProbeShare) -> None:
+        before = getattr(self, "current", None)
+        slots = [*self._slots, *probe.templates.values()]
+        self._links = list(dict.fromkeys(slot.link for slot in slots))
+        self._stop_ticking()
+        self.state.fds_end = open_descriptors()
+        self._probes[probe.plan.point_id], self.current, self.state = probe, probe, probe.state
+        self.state.fds_start = open_descriptors()
+        self._start_ticking()
+        if before is not None:
+            before.sink.hide()
+
+    def _append(self, row: RequestRecord, origin_ns: int) -> None:  # noqa: ARG002
+        probe = self._probes[row.point_id]
+        self.append(row._replace(rate_per_s=probe.plan.level.rate_per_s))
+        probe.n_open -= 1
+        self._close_if_over(probe)
+
+    def _close_if_over(self, probe: ProbeShare) -> None:
+        if probe.n_open == 0 and probe is not self.current and not probe.over.is_set():
+            del self._probes[probe.plan.point_id]
+            probe.over.set()
+
+    def append(self, row: RequestRecord) -> None:
+        self._probes[row.point_id].sink.append(row)
+
+    def tick(self, at_ns: int) -> None:
+        for probe in [*self._probes.values()]:
+            probe.sink.tick(at_ns)
 
 
 class _User(VirtualUser):
@@ -50,20 +94,15 @@ class _User(VirtualUser):
             load.surplus -= 1
             load.left(self)
             return
-        template = load.current.templates[self._slot.context.endpoint]
-        if self._slot.context is not template.context:
-            self._slot = replace(self._slot, requests=template.requests, context=template.context)
-            self._current = self._slot
+        self.serve(load.current.templates[self._slot.context.endpoint])
         super().next(free_ns)
 
 
-class HandOverLoad(PointLoad):
+class HandOverLoad(_OfProbes):
     """Runs the users of one probe after the other, from the first `hand_over` to `stop`.
 
     take: the next index, without end. To be made inside the loop that runs it.
     """
-
-    current: ProbeShare
 
     def __init__(
         self,
@@ -75,27 +114,19 @@ class HandOverLoad(PointLoad):
         super().__init__([], take, limits, self, pause)
         self.surplus = 0  # users that leave with their last response
 
-    def _begin(self, start_ns: int) -> None:
-        pass
+    async def prepare(self, probe: ProbeShare) -> None:
+        """Open the connections that it needs besides those that are there."""
+        self._joining = [_User(self, probe.new_slot(i)) for i in range(probe.n_users - (self._busy - self.surplus))]
+        await asyncio.gather(*(user.driver.open() for user in self._joining), return_exceptions=True)
 
-    async def hand_over(self, probe: ProbeShare) -> ProbeShare | None:
-        """Let the probe take the place of the one before, which is given back."""
-        before = getattr(self, "current", None)
-        n_more = probe.n_users - (self._busy - self.surplus)
-        users = [_User(self, probe.new_slot(i)) for i in range(max(n_more, 0))]
-        await asyncio.gather(*(user.driver.open() for user in users), return_exceptions=True)
+    async def hand_over(self, probe: ProbeShare, start_ns: int) -> ProbeShare | None:  # noqa: ARG002
+        """Let the probe take the place of the one before, which is given back; now, as users begin one by one."""
+        before, users = getattr(self, "current", None), self._joining
         self._users += users
         self._slots += [user.slot for user in users]
-        self._links = list(dict.fromkeys(slot.link for slot in self._slots))
         self._backlog = max(self._backlog, 2 * len(self._users))
-        self._stop_ticking()
-        self.state.fds_end = open_descriptors()
-        self._probes[probe.point_id], self.current, self.state = probe, probe, probe.state
-        self.state.fds_start = open_descriptors()
-        self._start_ticking()
-        if before is not None:
-            before.sink.hide()
-        self.surplus = max(-n_more, 0)
+        self._take_place(probe)
+        self.surplus = max(self._busy - probe.n_users, 0)
         self._busy += len(users)
         for user in users:
             user.next(now_ns())
@@ -121,21 +152,65 @@ class HandOverLoad(PointLoad):
         if not self._busy:
             self._done.set()
 
-    def _append(self, row: RequestRecord, origin_ns: int) -> None:  # noqa: ARG002
-        probe = self._probes[row.point_id]
-        self.append(row)
-        probe.n_open -= 1
-        self._close_if_over(probe)
 
-    def _close_if_over(self, probe: ProbeShare) -> None:
-        if probe.n_open == 0 and probe is not self.current and not probe.over.is_set():
-            del self._probes[probe.point_id]
-            probe.over.set()
+class HandOverRates(_OfProbes, OpenLoopLoad):
+    """Sends the arrivals of one probe after the other, from the first `hand_over` to `stop`; the arguments are those of
+    OpenLoopLoad. Every arrival that is due before a probe's start is of the one before, however late it leaves."""
 
-    # the sink of the load is all of its probes'
-    def append(self, row: RequestRecord) -> None:
-        self._probes[row.point_id].sink.append(row)
+    def __init__(
+        self, plan: PointPlan, share: tuple[int, int], new_slot: Callable[[int], Slot], n_endpoints: int,
+        limits: tuple[int, int, int],
+    ) -> None:  # fmt: skip
+        assert plan.open_loop is not None
+        self._probes = {}
+        self._coming: tuple[ProbeShare, int] | None = None
+        self._begun = asyncio.Event()
+        super().__init__(plan.open_loop, (), share, new_slot, n_endpoints, 0, limits, self, lambda: 0)
 
-    def tick(self, at_ns: int) -> None:
-        for probe in [*self._probes.values()]:
-            probe.sink.tick(at_ns)
+    async def prepare(self, probe: ProbeShare) -> None:
+        """Open the connections that it is to have besides those that are there."""
+        self._new_slot = probe.new_slot
+        users = [self._new_user(i % self._n_endpoints) for i in range(len(self._users), probe.n_users)]
+        await asyncio.gather(*(user.driver.open() for user in users), return_exceptions=True)
+        for user in users:
+            user.driver.kept = True
+            self._idle[self._endpoint[id(user)]].append(user)
+
+    async def hand_over(self, probe: ProbeShare, start_ns: int) -> ProbeShare | None:
+        """Let the probe take the place of the one before, which is given back, from start_ns on."""
+        before = getattr(self, "current", None)
+        self._coming = probe, start_ns
+        self._begun.clear()
+        if self._due_ns >= start_ns:
+            self._follow()
+            self._sleep()
+        await self._begun.wait()
+        if before is not None:
+            self._close_if_over(before)
+        return before
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if self._coming is not None and self._due_ns >= self._coming[1]:
+            self._follow()
+
+    def _follow(self) -> None:
+        assert self._coming is not None
+        (probe, start_ns), self._coming = self._coming, None
+        (number, n), parts = self._share, probe.plan.arrivals()
+        mine_ns = islice(chain.from_iterable(part.tolist() for part in parts), number, None, n)
+        self._due = ((number + k * n, start_ns + offset_ns) for k, offset_ns in enumerate(mine_ns))
+        self._of_endpoint = [*probe.templates.values()]
+        self._take_place(probe)
+        if not self.stopping:
+            super()._prepare()
+        self._begun.set()
+
+    def _send_next(self) -> None:
+        self.current.n_open += 1
+        super()._send_next()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._coming is not None:
+            self._follow()

@@ -15,7 +15,7 @@ import resource
 import sys
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from benchsuite.client.http import Exchange, WireError
 from benchsuite.clock import NS_PER_S, now_ns
@@ -103,15 +103,18 @@ class OpenLoopLoad(PointLoad):
         self._idle = [deque(self._users[k::n_endpoints]) for k in range(n_endpoints)]
         self._closed: list[list[VirtualUser]] = [[] for _ in range(n_endpoints)]  # idle, without a connection
         self._endpoint = {id(user): k for k, users in enumerate(self._idle) for user in users}
-        self._waiting: deque[tuple[int, int]] = deque()  # index and time due of what is one too many
+        self._waiting: deque[tuple[int, int, Slot]] = (
+            deque()
+        )  # index and time due of what is one too many, and its slot
         number, n = share
         most = plan.max_in_flight
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         files = _MOST_FILES if files == resource.RLIM_INFINITY else files
         # a request above that has no connection, and waits
         self._most = max(1, (files - OTHER_FILES) // 2) if most is None else most // n + (number < most % n)
-        self._next, self._zero_ns, self._end_ns = 0, 0, _NEVER_NS
-        self._ready = Exchange(0, _NEVER_NS), b""  # the next request
+        self._due: Iterator[tuple[int, int]] = iter(())  # index and time due of what is still to be made
+        self._zero_ns, self._end_ns = 0, _NEVER_NS
+        self._ready = Exchange(0, _NEVER_NS), slots[0], b""  # the next request
         self._awake_ns = _NEVER_NS  # from when on the loop stays awake for it
         self.n_window_open = 0  # of the window's requests: not ended, those not yet due too
         self._tail_ended = False
@@ -130,18 +133,18 @@ class OpenLoopLoad(PointLoad):
         self._end_ns = self._zero_ns + window_ns
         self.n_window_open = bisect_left(self._offsets, window_ns) - bisect_left(self._offsets, 0)
         self._busy = 0
+        number, n = self._share
+        self._due = ((number + k * n, self._zero_ns + offset_ns) for k, offset_ns in enumerate(self._offsets))
         self._prepare()
         self._sleep()
 
     def _prepare(self) -> None:
         """Make the next request, before it is due: its making would be in its lateness."""
-        if self._next >= len(self._offsets):
-            self._due_ns = _NEVER_NS
+        index, self._due_ns = next(self._due, (0, _NEVER_NS))
+        if self._due_ns == _NEVER_NS:
             return
-        number, n = self._share
-        index, self._due_ns = number + self._next * n, self._zero_ns + self._offsets[self._next]
-        wire = self._of_endpoint[index % self._n_endpoints].requests[index].wire
-        self._ready = Exchange(index, self._due_ns), wire
+        slot = self._of_endpoint[index % self._n_endpoints]
+        self._ready = Exchange(index, self._due_ns), slot, slot.requests[index].wire
         gap_ns = self._due_ns - now_ns()
         self._awake_ns = self._due_ns - min(max(_SPIN_NS, gap_ns // _AWAKE_PART), _MOST_AWAKE_NS)
 
@@ -170,8 +173,7 @@ class OpenLoopLoad(PointLoad):
             self.abort()
 
     def _send_next(self) -> None:
-        (exchange, wire), state = self._ready, self.state
-        self._next += 1
+        (exchange, slot, wire), state = self._ready, self.state
         state.n_issued += 1
         self._issued(state.n_issued)
         state.n_measured += self._in_window(exchange.scheduled_ns)
@@ -180,14 +182,15 @@ class OpenLoopLoad(PointLoad):
         while now_ns() < exchange.scheduled_ns:
             pass
         if user is not None:
+            user.serve(slot)
             user.begin(exchange, wire)
         elif self._plan.drops:
             state.n_dropped += 1
             full = f"{self._busy} requests of this process were in flight (--max-in-flight)"
-            self._end_unsent(exchange, WireError("dropped", full))
+            self._end_unsent(exchange, slot, WireError("dropped", full))
         else:
             state.n_waited += 1
-            self._waiting.append((exchange.index, exchange.scheduled_ns))
+            self._waiting.append((exchange.index, exchange.scheduled_ns, slot))
 
     def _free_user(self, k: int) -> VirtualUser:
         self._busy += 1
@@ -195,8 +198,9 @@ class OpenLoopLoad(PointLoad):
             if (user := self._idle[k].popleft()).driver.is_open:
                 return user
             self._closed[k].append(user)
-        if self._closed[k]:
-            return self._closed[k].pop()
+        return self._closed[k].pop() if self._closed[k] else self._new_user(k)
+
+    def _new_user(self, k: int) -> VirtualUser:
         slot = self._new_slot(k)
         self._slots += [slot] if slot.fallback is None else [slot, slot.fallback]
         user = VirtualUser(self, slot)
@@ -205,9 +209,9 @@ class OpenLoopLoad(PointLoad):
         self._backlog = max(self._backlog, 2 * len(self._users))
         return user
 
-    def _end_unsent(self, exchange: Exchange, error: WireError) -> None:
+    def _end_unsent(self, exchange: Exchange, slot: Slot, error: WireError) -> None:
         exchange.error = error
-        self.finished(exchange, self._of_endpoint[exchange.index % self._n_endpoints])
+        self.finished(exchange, slot)
 
     # for the users
     def take(self, free_ns: int) -> None:  # noqa: ARG002  # the schedule gives users their requests
@@ -222,13 +226,15 @@ class OpenLoopLoad(PointLoad):
         self._busy -= 1
         self._idle[self._endpoint[id(user)]].append(user)
         if self._waiting and not self.stopping:
-            exchange = Exchange(*self._waiting.popleft())
-            self._free_user(exchange.index % self._n_endpoints).begin(exchange)
+            index, due_ns, slot = self._waiting.popleft()
+            user = self._free_user(index % self._n_endpoints)
+            user.serve(slot)
+            user.begin(Exchange(index, due_ns))
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
         over = self.stopping or now_ns() >= self._end_ns  # the server is measured for the whole window
-        if over and self._next >= len(self._offsets) and not self._busy and not self._waiting:
+        if over and self._due_ns == _NEVER_NS and not self._busy and not self._waiting:
             self._done.set()
 
     def _tick(self) -> None:
@@ -242,9 +248,10 @@ class OpenLoopLoad(PointLoad):
         self._leave_if_done()
 
     def _send_no_more(self) -> None:
-        self._next, self._due_ns = len(self._offsets), _NEVER_NS
+        self._due, self._due_ns = iter(()), _NEVER_NS
         while self._waiting:
-            self._end_unsent(Exchange(*self._waiting.popleft()), CANCELLED)
+            index, due_ns, slot = self._waiting.popleft()
+            self._end_unsent(Exchange(index, due_ns), slot, CANCELLED)
 
     def stop(self) -> None:
         super().stop()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchsuite.errors import InputError
 from benchsuite.level import LEAST_RATE, MOST_RATE, Level
-from benchsuite.load.arrivals import arrivals
+from benchsuite.load.arrivals import arrivals, unending
 from benchsuite.saturation import Saturation
 from benchsuite.workload.dataset import Workload, make_workload
 
@@ -108,6 +108,12 @@ class PointPlan:
         """(n,) when the requests of an open loop are due, from the window's start, ascending."""
         assert self.open_loop is not None
         return offsets_ns(self.open_loop, self.random_seed, self.repeat)
+
+    def arrivals(self) -> Iterator[NDArray[np.int64]]:
+        """When the requests of a search's probe are due at its rate, from its beginning, without end."""
+        loop = self.open_loop
+        assert loop is not None
+        return unending(loop.arrival, loop.rate_per_s, shape=loop.burstiness, seed=self.random_seed)
 
     @property
     def n_requests(self) -> int:

@@ -49,14 +49,15 @@ _RUNS_PRIOR = -0.5 * (np.log(_RUNS) / 0.7) ** 2
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
-    """low, high: the levels that are allowed. start: the first; slots: of the server, if known, where a closed loop
-    starts at most. tolerance: how near each other the bracket's ends may lie. has_tail: a percentile or a share is
-    limited. budget_s, budget_usd: of the whole search."""
+    """low, high: the levels that are allowed. start: the first; None: 32 users, and of a rate what a look at a closed
+    loop says; slots: of the server, if known, where a closed loop starts at most. tolerance: how near each other the
+    bracket's ends may lie. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the whole search.
+    settle_s, window_s: of a rate's probe what it is left alone for, and measured at least."""
 
     kind: LevelKind = "concurrency"
     low: float = 1.0
     high: float = 1024.0
-    start: float = 32.0
+    start: float | None = None
     slots: float | None = None
     tolerance: float = 0.05
     slack: float = 0.05
@@ -66,6 +67,8 @@ class SearchSpec:
     usd_per_hour: float | None = None
     has_tail: bool = False
     random_seed: int = 0
+    settle_s: float = 30.0
+    window_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,8 @@ class Search:
         """The next level of bracket or close; None: what is left to be gained is for the confirming probes to tell."""
         spec = self.spec
         if not results:
-            return self._probe(min(spec.start, spec.slots or spec.start), "bracket")
+            users = spec.kind == "concurrency"
+            return self._probe(min(spec.start or 32.0, (spec.slots if users else None) or math.inf), "bracket")
         seen = _Seen(results)
         lo, hi = seen.bracket
         if hi is not None and len(seen.of(hi)) < 2 and seen.open(hi) and results[-1].phase == "bracket":
@@ -372,9 +376,10 @@ class Search:
         known = [one for one in results if one.n_requests]
         if not known:
             return 0.0
-        each = 1.0 if self.spec.kind == "concurrency" else 30.0  # what settles for each unit of the level
+        if self.spec.kind == "rate":  # as long as its requests take to come, whatever the server does
+            return self.spec.settle_s + max(self.spec.window_s, probe.looks[-1] / probe.level)
         near = min(reversed(known), key=lambda one: abs(math.log(one.level / probe.level)))
-        return near.seconds * (each * probe.level + probe.looks[-1]) / (each * near.level + near.n_requests)
+        return near.seconds * (probe.level + probe.looks[-1]) / (near.level + near.n_requests)
 
     def _enough(self, level: float, results: Sequence[ProbeResult]) -> float:
         """Requests with which a probe's own error is what runs differ by, as the probe at the nearest level had it: 20

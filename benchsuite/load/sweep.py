@@ -211,7 +211,7 @@ def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:
 _SUSPENDED_S, _STEPPED_S = 0.5, 0.001
 _DRAIN_S = 30.0  # for what is in flight, after SIGTERM or a lost terminal
 _ABORT_S = 15.0  # after the second Ctrl-C, until it interrupts whatever this process waits for
-_COOLDOWN = "waiting until the server is idle"
+COOLDOWN = "waiting until the server is idle"
 
 
 @dataclasses.dataclass
@@ -386,7 +386,7 @@ class SweepRunner:
         wanted_s = self._recorder.idle_s(self.spec.telemetry.idle_power_s, point.n_requests)
         if not wanted_s:
             return
-        self._wait(point, _COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
+        self._wait(point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
         started_s = self._now_s()
         self._wait(point, "measuring idle power", lambda: None, wanted_s)
         if not self._pool.stopping:
@@ -422,7 +422,7 @@ class SweepRunner:
                 self._fail(entry, f"{reason}, during the warm-up")
                 self._write_manifest()
                 return
-        waited_s, idle = self._wait(point, _COOLDOWN, self._servers_idle, plan.cooldown_min_s, plan.cooldown_max_s)
+        waited_s, idle = self._wait(point, COOLDOWN, self._servers_idle, plan.cooldown_min_s, plan.cooldown_max_s)
         entry.cooldown = {"waited_s": waited_s, "seen_idle": bool(idle)}
         if pool.stopping:  # nothing of it is measured yet
             entry.status = "stopped"

@@ -14,7 +14,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,6 +172,12 @@ class VirtualUser:
             self._load.left(self)
         else:
             self.begin(Exchange(*taken))
+
+    def serve(self, slot: Slot) -> None:
+        """From now on what it sends through its own connection is of this slot, of the same endpoint."""
+        if self._slot.context is not slot.context:
+            self._slot = replace(self._slot, requests=slot.requests, context=slot.context)
+            self._current = self._slot
 
     def begin(self, exchange: Exchange, wire: bytes | None = None) -> None:
         """Send the request, which is due now: late where its user was not free, or its process busy. wire: its bytes

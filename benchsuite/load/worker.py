@@ -28,7 +28,7 @@ from benchsuite.clock import now_ns
 from benchsuite.errors import RunError
 from benchsuite.fault_points import reach
 from benchsuite.file_list import FileList
-from benchsuite.load.hand_over import HandOverLoad, ProbeShare
+from benchsuite.load.hand_over import HandOverLoad, HandOverRates, ProbeShare
 from benchsuite.load.open_loop import OpenLoopLoad
 from benchsuite.load.schedule import SALT_CHARS, PointPlan
 from benchsuite.load.virtual_users import CircuitBreaker, ClientState, PointLoad, Preflight, Slot, is_refusal
@@ -112,7 +112,7 @@ class PointOrder:
     n_users: int
     first_user: int
     journal: Path | None
-    hands_over: bool = False  # takes the place of the point before without draining, until None is ordered
+    hands_over: bool = False  # takes the place of the point before without draining
 
 
 class WorkerReport(NamedTuple):
@@ -162,7 +162,7 @@ class _RowSink:
                 self.first_error = self.first_error or f"{row.status}: {row.error}"
             self._output_tokens += row.output_tokens or 0
             if row.first_token_s is not None and row.sent_s is not None:
-                self._ttft_sum_s += row.first_token_s - (row.sent_s if start_s is None else row.scheduled_s)
+                self._ttft_sum_s += row.first_token_s - (row.sent_s if row.rate_per_s is None else row.scheduled_s)
                 self._n_ttft += 1
         self._breaker.note(row)
         if self._journal is not None:
@@ -274,12 +274,19 @@ class Worker:
             sink.close()
         return WorkerReport(state, sink.first_error, self._texts or {})
 
-    async def _search(self, order: PointOrder | None, pipe: Pipe) -> WorkerReport:
-        """Probes that hand over to each other, until None is ordered: "ready" once a probe's users have begun, then the
-        report of the one before once its last request has ended."""
-        orders = asyncio.Queue[PointOrder | None]()
+    async def _search(self, order: Any, pipe: Pipe) -> WorkerReport:
+        """Probes that hand over to each other: "ready" once a probe's connections are there, when it is told the
+        probe's start; then the report of the one before once its last request has ended. Until DRAIN is ordered, or
+        ABORT, which gives up what is in flight."""
+        orders = asyncio.Queue[Any]()
         loop, n_endpoints = asyncio.get_running_loop(), len(self.preflight.endpoints)
-        load = HandOverLoad(self._next_index, self.limits, self._pause())
+        load: HandOverLoad | HandOverRates
+        if order.plan.open_loop is None:
+            load = HandOverLoad(self._next_index, self.limits, self._pause())
+        else:
+            self._texts = None
+            share_of_arrivals = self.context.worker, self.n_workers
+            load = HandOverRates(order.plan, share_of_arrivals, self._new_slot(order), n_endpoints, self.limits)
         await load.connect()
 
         def ordered() -> None:
@@ -287,38 +294,50 @@ class Worker:
                 orders.put_nowait(pipe.recv())
             except (EOFError, OSError):
                 loop.remove_reader(pipe.fileno())
-                orders.put_nowait(None)
+                orders.put_nowait(DRAIN)
+
+        async def following() -> Any:
+            wanted = loop.create_task(orders.get())
+            await asyncio.wait({wanted, running}, return_when="FIRST_COMPLETED")
+            if running.done():
+                running.result()  # rows that cannot be kept end the search
+            return await wanted
 
         loop.add_reader(pipe.fileno(), ordered)
+        os.set_blocking(pipe.fileno(), True)  # which uvloop changes
         running, shares = loop.create_task(load.run(now_ns())), list[ProbeShare]()
         await asyncio.sleep(0)  # it ticks
         try:
-            while order is not None:
+            while isinstance(order, PointOrder):
                 self._texts = KeptTexts() if self.count_texts else None
                 sink, new_slot = self._sink(order), self._new_slot(order)
                 sink.on_tick = partial(self._check_abort, load)
                 slots = [new_slot(k) for k in range(n_endpoints)]
                 share = ProbeShare(
-                    order.plan.point_id,
+                    order.plan,
                     order.n_users,
                     sink,
-                    partial(_dealt, new_slot, order.first_user, n_endpoints),
+                    partial(_dealt, new_slot, 0 if order.plan.open_loop else order.first_user, n_endpoints),
                     {slot.context.endpoint: slot for slot in slots},
                 )
                 shares.append(share)
-                before = await load.hand_over(share)
+                await load.prepare(share)
                 pipe.send("ready")
+                start_ns = await following()
+                if start_ns in (DRAIN, ABORT):  # nobody is there any more
+                    order = start_ns
+                    break
+                before = await load.hand_over(share, start_ns)
                 if before is not None:
                     over = loop.create_task(before.over.wait())
                     await asyncio.wait({running, over}, return_when="FIRST_COMPLETED")
                     over.cancel()
                     pipe.send(await self._close(shares.pop(0)))
-                wanted = loop.create_task(orders.get())
-                await asyncio.wait({wanted, running}, return_when="FIRST_COMPLETED")
-                if running.done():
-                    running.result()  # rows that cannot be kept end the search
-                order = await wanted
-            load.stop()
+                order = await following()
+            if order == ABORT:
+                load.abort("cancelled", "more requests came than ended")
+            else:
+                load.stop()
             await running
             return await self._close(shares.pop(0))
         finally:

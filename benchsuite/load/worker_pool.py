@@ -262,15 +262,19 @@ class WorkerPool:
             self._send(self._orders(plan, journal_path, None, hands_over=True))
             for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
+            self.handed_over_ns = now_ns() + _START_DELAY_NS
+            self._send([self.handed_over_ns] * self.n_workers)
             return [] if first else self._gather(on_progress)
         except BaseException:
             self.__exit__()
             raise
 
-    def end_probes(self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None) -> list[WorkerReport]:
-        """Send nothing new; the reports of the last probe, once its last request has ended."""
+    def end_probes(
+        self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None, *, give_up: bool = False
+    ) -> list[WorkerReport]:
+        """Send nothing new; the reports of the last probe, once its last request has ended, or is given up."""
         try:
-            self._send([None] * self.n_workers)
+            self._send([ABORT if give_up else DRAIN] * self.n_workers)
             return self._gather(on_progress)
         except BaseException:
             self.__exit__()
