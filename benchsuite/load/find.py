@@ -205,6 +205,7 @@ class FindRunner(SweepRunner):
         """Let it settle, then look at its rows until a look decides; None: the search is to stop."""
         pool, settled, looks, loop = self._pool, probe.plan.users, list(step.looks), probe.plan.open_loop
         since_s, begun_s = self._now_s(), (pool.handed_over_ns - self._origin_ns) / NS_PER_S
+        marked: tuple[float, int] | None = None  # when a look is due, and what has ended
         settle_s, window_s = (0.0, 0.0) if loop is None else (loop.before_s, loop.window_s)
 
         def result(n: int, judged: Judged | None, *, failed: bool = False, saturated: bool = False) -> ProbeResult:
@@ -240,6 +241,11 @@ class FindRunner(SweepRunner):
                 counts.ended >= settled + looks[0] if loop is None else at_s >= probe.start_s + window_s
             ):
                 rows = pa.concat_tables([read_journal(path) for path in probe.paths])
+                if loop is not None:  # what ended is in the journals a moment later
+                    at_s, n_ended = marked = marked or (at_s, counts.ended)
+                    if len(rows) < n_ended:
+                        time.sleep(_POLL_S)
+                        continue
                 if loop is not None and _saturated(rows, _due_s(probe.plan, begun_s, at_s), probe.start_s, at_s):
                     return result(len(rows), None, saturated=True)
                 n, judged = self.judge(rows, probe.plan.level, probe.start_s)
@@ -247,6 +253,7 @@ class FindRunner(SweepRunner):
                     if judged.verdict != "undecided" or len(looks) == 1:
                         return result(n, judged)
                     looks.pop(0)
+                marked = None
             time.sleep(_POLL_S if probe.start_s is None else 4 * _POLL_S)
 
     def _finish(self, probe: _Running, reports: Sequence[WorkerReport]) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fault_plans import faults
 
 from benchsuite.analysis.probe import look, rows_of_probe
+from benchsuite.analysis.requests import level_rows
+from benchsuite.errors import InputError, RunError
+from benchsuite.load.arrivals import unending
 from benchsuite.load.find import FindRunner
 from benchsuite.load.search import End, ProbeResult, Search, SearchSpec
 from benchsuite.load.sweep import sweep
 from benchsuite.progress import View
+from benchsuite.saturation import Saturation
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
 from benchsuite.slo import parse_slo
@@ -29,14 +36,24 @@ class Stopped(Exception):
     """As if the process were killed."""
 
 
-def judge(table, level, start_s):
-    n, rows = rows_of_probe(table, level, SLO, start_s)
-    return n, None if rows is None else look(SLO, rows, level)
+SHORT = [dataclasses.replace(prompt, max_output_tokens=1) for prompt in PROMPTS]
+# requests that are worked on one at a time, for 30 ms: at most 33 a second; 22.2 a second wait for 30 ms on average
+ONE_AT_A_TIME = SimulatorConfig(latency=LatencyModel(ttft_s=0.03, slots=1))
+RATE_SLO = parse_slo("ttft_mean<60ms")
+RATES = SearchSpec("rate", low=0.1, high=200.0, start=20.0, budget_s=45.0, settle_s=0.5, window_s=3.0)
 
 
-def search(url: str, folder: Path, *, workers: int = 2, most: int = 99) -> list[object]:
+def judge(slo, table, level, start_s):
+    n, rows = rows_of_probe(table, level, slo, start_s)
+    return n, None if rows is None else look(slo, rows, level)
+
+
+def search(
+    url: str, folder: Path, spec: SearchSpec = SEARCH, *, workers: int = 2, most: int = 99, **arrivals: Any
+) -> list[object]:
     """The planner's steps; stopped before the one after `most`."""
     steps: list[object] = []
+    rates = spec.kind == "rate"
 
     def on_step(step: object) -> None:
         if len(steps) == most:
@@ -45,11 +62,15 @@ def search(url: str, folder: Path, *, workers: int = 2, most: int = 99) -> list[
 
     tree = {
         "server": {"base_url": url, "profile": "openai", "model": "simulator"},
-        "load": {"cooldown_min_s": 0, "workers": workers, "concurrency": [1]},
+        "load": {"cooldown_min_s": 0, "workers": workers} | ({"rate": [20]} if rates else {"concurrency": [1]}),
         "telemetry": {"gpu": "off"},
     }
-    runner = partial(FindRunner, judge=judge, search=SEARCH, on_step=on_step)
-    sweep(parse_spec(tree, where="test"), make_workload("w", PROMPTS), folder, View(), runner=runner)
+    if rates:
+        tree["arrivals"] = {"warmup_s": spec.settle_s, "duration_s": spec.window_s} | arrivals
+    runner = partial(FindRunner, judge=partial(judge, RATE_SLO if rates else SLO), search=spec, on_step=on_step)
+    sweep(
+        parse_spec(tree, where="test"), make_workload("w", SHORT if rates else PROMPTS), folder, View(), runner=runner
+    )
     return steps
 
 
@@ -116,3 +137,131 @@ def test_the_answer_is_near_the_known_optimum(found):
     _, _, steps = found
 
     assert steps[-1].answer is None or steps[-1].answer.level <= 44
+
+
+def arrivals_of(run, place: int) -> tuple[list[dict[str, Any]], list[float], float]:
+    """The rows of a probe of a rate, by their number; when all arrivals of its schedule would be due; its beginning."""
+    point, seed = run.manifest.points[place], run.manifest.spec["load"]["random_seed"] + place
+    names = ["point_id", "request_id", "worker", "scheduled_s", "sent_s", "closed_s", "status", "rate_per_s"]
+    names += ["window_start_s", "window_end_s"]
+    rows = [row for row in run.table.select(names).to_pylist() if row["point_id"] == point.point_id]
+    for row in rows:
+        row["number"] = int(row["request_id"].rpartition("-")[2])
+    parts = unending("poisson", point.rate_per_s, shape=1.0, seed=seed)
+    due_s = [ns / 1e9 for _ in range(4) for ns in next(parts).tolist()]
+    begun_s = rows[0]["scheduled_s"] - due_s[rows[0]["number"]]
+    return sorted(rows, key=lambda row: row["number"]), [begun_s + at_s for at_s in due_s], begun_s
+
+
+@pytest.fixture(scope="module")
+def found_rates(tmp_path_factory):
+    """A search of rates with two workers, stopped after three probes and resumed."""
+    folder = tmp_path_factory.mktemp("find") / "rates"
+    with simulator(ONE_AT_A_TIME) as server:
+        with pytest.raises(Stopped):
+            search(server.base_url, folder, RATES, most=3)
+        before = read_run(folder)
+        steps = search(server.base_url, folder, RATES)
+    return before, read_run(folder), steps
+
+
+def test_arrivals_of_one_rate_follow_those_of_the_one_before(found_rates):
+    """Each process has a row for every arrival of its share, at its time, until the next probe begins, whose first is
+    that of its own schedule; the window begins when it has settled."""
+    before, _, _ = found_rates
+    points = before.manifest.points
+
+    assert len({row["request_id"] for row in before.table.to_pylist()}) == before.table.num_rows
+    for place, point in enumerate(points[:2]):
+        rows, due_s, begun_s = arrivals_of(before, place)
+        after, _, next_s = arrivals_of(before, place + 1)
+        until_s = rows[0]["window_end_s"] if point.probe["saturated"] else next_s
+        for worker in (0, 1):
+            own = [row["number"] for row in rows if row["worker"] == worker]
+            assert own == [*range(worker, own[-1] + 1, 2)]
+            assert due_s[own[-1] + 2] >= until_s
+        for row in rows:
+            assert row["scheduled_s"] == pytest.approx(due_s[row["number"]], abs=1e-6)
+            assert row["sent_s"] is None or row["sent_s"] >= row["scheduled_s"]
+        assert after[0]["number"] == 0
+        assert {row["rate_per_s"] for row in rows} == {point.rate_per_s}
+        assert [*{row["window_start_s"] for row in rows}] == [pytest.approx(begun_s + RATES.settle_s, abs=1e-6)]
+        assert rows[0]["window_end_s"] >= rows[0]["window_start_s"] + RATES.window_s
+        assert point.client["n_issued"] == len(rows)
+
+
+def test_a_rate_that_saturates_has_missed(found_rates):
+    """40 a second are more than 33, as the planner's second probe is: it has no margins; what queued up is given up, a
+    row each, before the next probe sends anything; the run's other readers find the same."""
+    before, after, _ = found_rates
+    place = next(i for i, point in enumerate(before.manifest.points) if point.probe["saturated"])
+    point, rows = before.manifest.points[place], arrivals_of(before, place)[0]
+
+    assert all(one.probe["saturated"] for one in after.manifest.points if one.rate_per_s >= 40)
+    assert (point.status, point.probe["verdict"], point.probe["margins"]) == ("complete", "missed", {})
+    assert Saturation.of(point.saturation).saturated
+    assert {row["status"] for row in rows} == {"ok", "cancelled"}
+    assert max(row["closed_s"] or 0.0 for row in rows) <= arrivals_of(before, place + 1)[0][0]["scheduled_s"]
+    assert next(one for one in level_rows(after.whole) if one.level.number == point.rate_per_s).saturated
+
+
+def test_a_resumed_search_of_rates_goes_on(found_rates):
+    """With the planner's next after what lies in the manifest; its answer is no rate that the server cannot serve."""
+    before, after, steps = found_rates
+    done = [ProbeResult.of(point.probe) for point in before.manifest.points]
+
+    assert steps[0] == Search(RATES).next(done)
+    assert steps[-1] == Search(RATES).next([ProbeResult.of(point.probe) for point in after.manifest.points])
+    assert steps[-1].answer is None or steps[-1].answer.level < 1 / 0.03
+
+
+def test_a_killed_process_leaves_each_arrival_once(tmp_path):
+    """The rows of the one that is left are whole, those of the dead one are its first; a resume measures it again."""
+    with simulator(ONE_AT_A_TIME) as server:
+        with faults("send@worker-1:60:kill"), pytest.raises(RunError, match="a measuring process died"):
+            search(server.base_url, tmp_path / "run", RATES)
+        cut = read_run(tmp_path / "run")
+        with pytest.raises(Stopped):
+            search(server.base_url, tmp_path / "run", RATES, most=len(cut.manifest.points) + 1)
+    rows = [row for place in range(len(cut.manifest.points)) for row in arrivals_of(cut, place)[0]]
+    after = read_run(tmp_path / "run").manifest.points
+
+    assert sum(row["worker"] == 1 for row in rows) < 60
+    for place in range(len(cut.manifest.points)):
+        mine = [row["number"] for row in arrivals_of(cut, place)[0] if row["worker"] == 0]
+        assert mine == [*range(0, 2 * len(mine), 2)]
+    assert len({row["request_id"] for row in rows}) == len(rows)
+    assert [(point.point_id, point.attempt) for point in after if point.status == "abandoned"] == [
+        (cut.manifest.points[-1].point_id, 0)
+    ]
+
+
+def test_what_is_dropped_misses(tmp_path):
+    """Of 60 requests a second with two in flight at most, a third cannot be sent: the rate is saturated."""
+    with simulator(ONE_AT_A_TIME) as server, pytest.raises(Stopped):
+        asked = dataclasses.replace(RATES, start=60.0)
+        search(server.base_url, tmp_path / "run", asked, most=1, max_in_flight=2, over="drop")
+    found = read_run(tmp_path / "run")
+    rows, _, _ = arrivals_of(found, 0)
+
+    assert found.manifest.points[0].probe["saturated"]
+    assert {row["status"] for row in rows} >= {"ok", "dropped"}
+    assert {row["number"] for row in rows} == set(range(len(rows)))
+
+
+def test_the_first_rate_is_that_of_a_closed_loop(tmp_path):
+    """7/10 of what the server does for 32 users, which is not above 33 a second; the manifest says what was sent."""
+    with simulator(ONE_AT_A_TIME) as server, pytest.raises(Stopped):
+        search(server.base_url, tmp_path / "run", dataclasses.replace(RATES, start=None), most=1)
+    (first,) = read_run(tmp_path / "run").manifest.points
+
+    assert 0.1 <= first.rate_per_s <= 0.7 / 0.03
+    assert first.warmup["n_ok"] >= 4 * 32
+    assert first.probe["seconds"] > first.warmup["duration_s"]
+
+
+@pytest.mark.parametrize("arrivals", [{"rate_profile": "ramp 0.5 1.5"}])
+def test_a_search_is_of_even_rates(arrivals, tmp_path):
+    """A profile has no one rate."""
+    with simulator(ONE_AT_A_TIME) as server, pytest.raises(InputError, match=r"ramp 0\.5 1\.5"):
+        search(server.base_url, tmp_path / "run", RATES, **arrivals)

@@ -177,10 +177,9 @@ class Engine:
             judged = look(law.limits, rows, level)
             if judged.verdict != "undecided":
                 break
-        if rows.saturated:  # what has queued up is served before another rate is tried
-            self.next_due_s = math.inf
-            while self.ended < len(self.begin_s):
-                self.run()
+        if rows.saturated:  # what is there is given up before another rate is tried
+            self.running, self.prefilling, self.waiting = [], deque(), deque()
+            self.begin_s, self.first_s, self.end_s, self.ended = [], [], [], 0
         return ProbeResult(
             probe.level, probe.phase, whole - first, self.now_s - began_s, judged.margins, judged.shares,
             judged.ln_x, saturated=rows.saturated,
