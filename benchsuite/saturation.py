@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PARTS, _LEAST_TAU, _LEAST_SHARE = 12, 0.6, 0.03
+_FAR_SHARE, _FAR_LEFT = 0.25, 50  # by which it is said before a window is over
+_FAR_SHARE, _FAR_LEFT = 0.25, 50  # of which it is known before a window is over
 _SLOWER = 3.0  # how many times as long a batch server may take for a request as at the least load of the window
 
 
@@ -26,6 +28,11 @@ class Saturation(NamedTuple):
     def saturated(self) -> bool:
         grows = self.tau > _LEAST_TAU and self.unserved > _LEAST_SHARE
         return grows or self.dropped > _LEAST_SHARE
+
+    def far(self, n: int) -> bool:
+        """By so much that no more than these n arrivals are needed to tell."""
+        left = max(self.unserved, self.dropped)
+        return self.saturated and left > _FAR_SHARE and left * n > _FAR_LEFT
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> Saturation | None:
@@ -61,6 +68,28 @@ def saturation(
     if left > 0:
         left = max(0.0, left - _of_rising_rate(due_s[sent & arrived], ends[sent & arrived], start_s, end_s))
     return Saturation(float(np.mean(signs)), left / n, float(np.count_nonzero(arrived & dropped)) / n)
+
+
+def saturates(
+    due_s: NDArray[np.float64],
+    numbers: Sequence[int],
+    ended_s: NDArray[np.float64],
+    dropped: NDArray[np.bool_],
+    start_s: float,
+    end_s: float,
+    *,
+    whole: bool,
+) -> bool:
+    """Whether a rate does that is still sent; unless its window is whole, by far. due_s: (n,) of all that were due.
+
+    numbers, ended_s, dropped: of those that are over, numbers their places in due_s.
+    """
+    known = np.asarray(numbers, np.int64) < len(due_s)
+    places, all_ended_s = np.asarray(numbers, np.int64)[known], np.full(len(due_s), np.nan)
+    all_dropped = np.zeros(len(due_s), np.bool_)
+    all_ended_s[places], all_dropped[places] = ended_s[known], dropped[known]
+    found = saturation(due_s, all_ended_s, all_dropped, start_s, end_s)
+    return found is not None and (found.saturated if whole else found.far(int(np.count_nonzero(due_s >= start_s))))
 
 
 def _of_rising_rate(due_s: NDArray[np.float64], ends_s: NDArray[np.float64], start_s: float, end_s: float) -> float:

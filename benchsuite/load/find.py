@@ -14,10 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from benchsuite.clock import NS_PER_S, ClockMark
 from benchsuite.errors import InputError, RunError
@@ -29,12 +27,13 @@ from benchsuite.load.worker import WorkerReport
 from benchsuite.load.worker_pool import client_facts
 from benchsuite.manifest import PointEntry, SearchEnd, SearchFacts
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SearchProgress
-from benchsuite.saturation import saturation
+from benchsuite.saturation import saturates
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
 
 _POLL_S = 0.05
 _FAILED_SHARE = 0.5  # of a probe's requests: there is nothing to judge
+_CHECKS = 4  # within a rate's window, whether it saturates
 _LOOK_USERS, _LOOK_S, _LOOK_SHARE = 32, 5.0, 0.7  # of a closed loop before the first rate, which is that share of its X
 
 
@@ -206,6 +205,7 @@ class FindRunner(SweepRunner):
         pool, settled, looks, loop = self._pool, probe.plan.users, list(step.looks), probe.plan.open_loop
         since_s, begun_s = self._now_s(), (pool.handed_over_ns - self._origin_ns) / NS_PER_S
         marked: tuple[float, int] | None = None  # when a look is due, and what has ended
+        part, next_s = 1, 0.0  # of a rate's window, at whose end its saturation is looked for
         settle_s, window_s = (0.0, 0.0) if loop is None else (loop.before_s, loop.window_s)
 
         def result(n: int, judged: Judged | None, *, failed: bool = False, saturated: bool = False) -> ProbeResult:
@@ -237,23 +237,30 @@ class FindRunner(SweepRunner):
                 else:
                     probe.start_s = since_s = begun_s + settle_s
                     settled = counts.ended
-            elif probe.start_s is not None and (
-                counts.ended >= settled + looks[0] if loop is None else at_s >= probe.start_s + window_s
-            ):
+                    next_s = since_s + window_s / _CHECKS
+            elif probe.start_s is not None and (counts.ended >= settled + looks[0] if loop is None else at_s >= next_s):
                 rows = pa.concat_tables([read_journal(path) for path in probe.paths])
-                if loop is not None:  # what ended is in the journals a moment later
+                if loop is not None:  # what has ended is in the journals a moment later
                     at_s, n_ended = marked = marked or (at_s, counts.ended)
                     if len(rows) < n_ended:
                         time.sleep(_POLL_S)
                         continue
-                if loop is not None and _saturated(rows, _due_s(probe.plan, begun_s, at_s), probe.start_s, at_s):
-                    return result(len(rows), None, saturated=True)
+                    due_s, whole, marked = probe.plan.due_s(begun_s, at_s), part == _CHECKS, None
+                    numbers = [int(name.rpartition("-")[2]) for name in rows["request_id"].to_pylist()]
+                    closed_s = rows["closed_s"].cast("float64").to_numpy()
+                    dropped = pc.equal(rows["status"].cast("string"), "dropped").to_numpy()
+                    if saturates(due_s, numbers, closed_s, dropped, probe.start_s, at_s, whole=whole):
+                        return result(len(rows), None, saturated=True)
+                    if not whole:
+                        part += 1
+                        next_s = since_s + window_s * part / _CHECKS
+                        continue
                 n, judged = self.judge(rows, probe.plan.level, probe.start_s)
-                if judged is not None and n >= looks[0]:
+                while judged is not None and n >= looks[0]:
                     if judged.verdict != "undecided" or len(looks) == 1:
                         return result(n, judged)
                     looks.pop(0)
-                marked = None
+                next_s = at_s + max(1.0, (looks[0] - n) / step.level)  # of a rate, when there will be enough
             time.sleep(_POLL_S if probe.start_s is None else 4 * _POLL_S)
 
     def _finish(self, probe: _Running, reports: Sequence[WorkerReport]) -> None:
@@ -277,25 +284,3 @@ class FindRunner(SweepRunner):
         self._check_clocks(entry)
         self._write_manifest()
         self.view.point_done(probe.point, rows, entry.ended_s - (entry.started_s or 0.0))
-
-
-def _due_s(plan: PointPlan, begun_s: float, until_s: float) -> NDArray[np.float64]:
-    """When a probe's requests were due, from its first to until_s."""
-    parts = list[NDArray[np.float64]]()
-    for offsets_ns in plan.arrivals():
-        parts.append(begun_s + offsets_ns / NS_PER_S)
-        if parts[-1][-1] > until_s:
-            break
-    due_s = np.concatenate(parts)
-    return due_s[due_s < until_s]
-
-
-def _saturated(rows: pa.Table, due_s: NDArray[np.float64], start_s: float, end_s: float) -> bool:
-    """Whether a probe's rate is more than the server does. rows: of its requests that have ended."""
-    number = np.array([int(name.rpartition("-")[2]) for name in rows["request_id"].to_pylist()], dtype=np.int64)
-    known = number < len(due_s)
-    ended_s, dropped = np.full(len(due_s), np.nan), np.zeros(len(due_s), np.bool_)
-    ended_s[number[known]] = rows["closed_s"].cast("float64").to_numpy()[known]
-    dropped[number[known]] = pc.equal(rows["status"].cast("string"), "dropped").to_numpy()[known]
-    found = saturation(due_s, ended_s, dropped, start_s, end_s)
-    return found is not None and found.saturated

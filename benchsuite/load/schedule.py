@@ -115,6 +115,16 @@ class PointPlan:
         assert loop is not None
         return unending(loop.arrival, loop.rate_per_s, shape=loop.burstiness, seed=self.random_seed)
 
+    def due_s(self, begun_s: float, until_s: float) -> NDArray[np.float64]:
+        """Those of a probe that began at begun_s, until then, in seconds."""
+        parts = list[NDArray[np.float64]]()
+        for offsets in self.arrivals():
+            parts.append(begun_s + offsets / 1e9)
+            if parts[-1][-1] > until_s:
+                break
+        due_s = np.concatenate(parts)
+        return due_s[due_s < until_s]
+
     @property
     def n_requests(self) -> int:
         """How many are measured."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from factory import request_row
 
 from benchsuite.analysis.probe import PARTS, ProbeRows, look, rows_of_probe
 from benchsuite.level import Level
 from benchsuite.slo import parse_slo
+from benchsuite.store.files import SCHEMA
 
 USERS = Level(16)
 
@@ -138,10 +140,6 @@ def test_a_percentile_that_few_requests_cannot_show_is_not_kept():
 
 def test_a_probe_is_read_up_to_its_first_request_that_has_not_ended():
     """Of 40 requests, the 31st not yet a row: 30; of those from before its settling none, and below 20 nothing."""
-    import pyarrow as pa
-
-    from benchsuite.store.files import SCHEMA
-
     made = [
         request_row(float(i), 0.5, [0.1], concurrency=1)._replace(request_id=f"c1-{i}") for i in range(40) if i != 30
     ]
@@ -153,6 +151,39 @@ def test_a_probe_is_read_up_to_its_first_request_that_has_not_ended():
     assert rows_of_probe(table, Level(1), slo, 5.0)[0] == 25
     assert rows_of_probe(table, Level(1), slo, 11.0) == (19, None)
     assert rows_of_probe(table, Level(1), slo, 100.0) == (0, None)
+
+
+def test_requests_of_a_rate_count_from_when_they_were_due():
+    """Ten a second from second 10 on, answered 50 ms after they were sent, every other one 20 ms late. Those due before
+    20 s are left out and every tenth was dropped; the 150th from there has no row yet, so that 149 are judged."""
+    rate, slo = Level(10.0, "rate"), parse_slo("ttft_mean<100ms,attainment>=80%;goodput:ttft<60ms")
+    made = []
+    for k in range(300):
+        late_s = 0.02 if k % 2 else 0.0
+        other = {
+            "scheduled_s": 10 + k / 10,
+            "request_id": f"f01-q10-r0-{k:05d}",
+            "concurrency": None,
+            "rate_per_s": 10.0,
+        }
+        if k % 10 == 0:
+            made.append(request_row(None, None, **other, status="dropped"))
+        else:
+            made.append(request_row(10 + k / 10 + late_s, 0.05, [0.001] * 3, **other))
+    del made[100 + 149]
+    table = pa.Table.from_pylist([row._asdict() for row in made], schema=SCHEMA)
+    n, found = rows_of_probe(table, rate, slo, 20.0)
+
+    assert n == 149
+    ttft_s = found.each["ttft_s"]
+    assert (np.nanmin(ttft_s), np.nanmax(ttft_s)) == (pytest.approx(0.05), pytest.approx(0.07))
+    assert np.count_nonzero(np.isnan(ttft_s)) == found.sums["failed"].sum() == 15
+    assert found.sums["good"].sum() == 60  # sent in time
+    assert found.part_s == pytest.approx(14.8 / PARTS)
+    assert found.parts["good_completed"].sum() == 60 - 1  # the last but one ended behind the last
+    assert look(slo, found, rate).verdict == "missed"
+    # the last one before has no row yet: it is not known which is the first
+    assert rows_of_probe(pa.concat_tables([table[:99], table[100:]]), rate, slo, 20.0) == (0, None)
 
 
 @pytest.mark.parametrize(("slo", "figure"), [("ttft_mean<1s", 1.0), ("ttft_p90<1s", 1 / math.log(10))])

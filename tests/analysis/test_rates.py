@@ -133,6 +133,21 @@ def test_the_limits_of_saturation(figures, saturated):
     assert Saturation(*figures).saturated is saturated
 
 
+@pytest.mark.parametrize(
+    ("figures", "n", "far"),
+    [
+        ((0.9, 0.26, 0.0), 200, True),
+        ((0.9, 0.26, 0.0), 190, False),  # 49 are left
+        ((0.9, 0.25, 0.0), 1000, False),  # a quarter, no more
+        ((0.6, 0.9, 0.0), 1000, False),  # in flight do not grow enough
+        ((-1.0, 0.0, 0.26), 200, True),
+    ],
+)
+def test_what_saturates_by_far(figures, n, far):
+    """METHODS, Search: more than a quarter of the arrivals, and more than 50, are left or dropped."""
+    assert Saturation(*figures).far(n) is far
+
+
 def test_what_is_left_at_the_end_of_a_window():
     """Of twelve requests, one a second, the last two never end and the two before are dropped: 4 of 12 left, 2 of 12
     dropped. In flight in the twelve parts: 0.5 s each, nothing in two, then 1 and 2."""

@@ -18,6 +18,7 @@ from benchsuite.load.find import FindRunner
 from benchsuite.load.search import End, ProbeResult, Search, SearchSpec
 from benchsuite.load.sweep import sweep
 from benchsuite.progress import View
+from benchsuite.report.judge import judge_run
 from benchsuite.saturation import Saturation
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
@@ -203,6 +204,10 @@ def test_a_rate_that_saturates_has_missed(found_rates):
     assert {row["status"] for row in rows} == {"ok", "cancelled"}
     assert max(row["closed_s"] or 0.0 for row in rows) <= arrivals_of(before, place + 1)[0][0]["scheduled_s"]
     assert next(one for one in level_rows(after.whole) if one.level.number == point.rate_per_s).saturated
+    judged = next(one for one in judge_run(after).judged if one.point.level.number == point.rate_per_s)
+    codes = {warning.code for warning in judged.point.warnings}
+    assert "saturated" in codes
+    assert "errors" not in codes
 
 
 def test_a_resumed_search_of_rates_goes_on(found_rates):

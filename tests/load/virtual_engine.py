@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.probe import PARTS, ProbeRows, look
+from benchsuite.analysis.probe import PARTS, Look, ProbeRows, look
 from benchsuite.level import Level, LevelKind
 from benchsuite.load.search import End, Probe, ProbeResult, Search, SearchSpec
 from benchsuite.saturation import saturation
@@ -166,23 +166,26 @@ class Engine:
                 self.run()
         start_s, first, whole = self.now_s, len(self.begin_s), len(self.begin_s)
         level = Level(probe.level, law.kind)
-        for n in probe.looks:
-            while whole - first < n or (law.kind == "rate" and self.now_s - start_s < 120.0):
+        looks = [(n, 120.0) for n in probe.looks] if law.kind == "rate" else [(n, 0.0) for n in probe.looks]
+        if law.kind == "rate":
+            looks = [(0, 30.0), (0, 60.0), (0, 90.0), *looks]
+        for n, least_s in looks:
+            while whole - first < n or self.now_s - start_s < least_s:
                 self.run()
                 while whole < len(self.end_s) and self.end_s[whole] == self.end_s[whole]:
                     whole += 1
-                if law.kind == "rate" and len(self.begin_s) - self.ended > 1000:
-                    break
-            rows = self.rows(first, whole, start_s)
-            judged = look(law.limits, rows, level)
-            if judged.verdict != "undecided":
+            far, saturated = self.saturated(start_s)
+            if far or (n and saturated):
+                judged = Look("missed", {}, {}, None)
                 break
-        if rows.saturated:  # what is there is given up before another rate is tried
-            self.running, self.prefilling, self.waiting = [], deque(), deque()
-            self.begin_s, self.first_s, self.end_s, self.ended = [], [], [], 0
+            if n and (judged := look(law.limits, self.rows(first, whole, start_s), level)).verdict != "undecided":
+                break
+        if saturated:  # what is there is given up before another rate is tried
+            self.end_s = [self.now_s if math.isnan(at_s) else at_s for at_s in self.end_s]
+            self.running, self.prefilling, self.waiting, self.ended = [], deque(), deque(), len(self.end_s)
         return ProbeResult(
             probe.level, probe.phase, whole - first, self.now_s - began_s, judged.margins, judged.shares,
-            judged.ln_x, saturated=rows.saturated,
+            judged.ln_x, saturated=saturated,
         )  # fmt: skip
 
     def rows(self, first: int, whole: int, start_s: float) -> ProbeRows:
@@ -191,7 +194,7 @@ class Engine:
         spans_s = np.where(tokens > 1, end_s - first_s, np.nan)
         each = {"ttft_s": first_s - begin_s, "e2e_s": end_s - begin_s, "tpot_s": spans_s / np.maximum(tokens - 1, 1)}
         # tokens of requests in flight are not known to who reads rows: up to when the last that is judged began
-        end_s = self.now_s if self.law.kind == "rate" or not len(begin_s) else float(begin_s[-1])
+        end_s = float(begin_s[-1]) if len(begin_s) else self.now_s
         edges_s = np.linspace(start_s, end_s, PARTS + 1)
         parts = {
             "arrived_tokens": np.diff(np.interp(edges_s, self.log_s, self.log_tokens)),
@@ -207,13 +210,18 @@ class Engine:
             "issued": np.ones(n), "failed": np.zeros(n), "empty": np.zeros(n), "good": good.astype(float),
             "decode_tokens": np.maximum(tokens - 1, 0), "decode_span_s": np.nan_to_num(spans_s),
         }  # fmt: skip
-        found = False
-        if self.law.kind == "rate":
-            due_s, ends_s = np.array(self.begin_s), np.array(self.end_s)
-            ends_s[ends_s > self.now_s] = np.nan
-            one = saturation(due_s, ends_s, np.zeros(len(due_s), bool), start_s, self.now_s)
-            found = bool(one is not None and one.saturated) or len(self.begin_s) - self.ended > 1000
-        return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS, saturated=found)
+        return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS)
+
+    def saturated(self, start_s: float) -> tuple[bool, bool]:
+        """Of the window up to now: by far, and at all."""
+        if self.law.kind != "rate":
+            return False, False
+        due_s, ends_s = np.array(self.begin_s), np.array(self.end_s)
+        ends_s[ends_s > self.now_s] = np.nan
+        found = saturation(due_s, ends_s, np.zeros(len(due_s), bool), start_s, self.now_s)
+        if found is None:
+            return False, False
+        return found.far(int(np.count_nonzero(due_s >= start_s))), found.saturated
 
 
 @dataclass
