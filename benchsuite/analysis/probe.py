@@ -36,14 +36,13 @@ class ProbeRows:
 
     each: by key of metrics.LATENCIES (n,) in order of beginning, NaN where a request has none. sums: (n,) by the names
     in Metric.ratio that requests have. parts: (PARTS,) by those names, what came in equal parts of the window, of
-    part_s seconds each. saturated: a rate's requests in flight grow.
+    part_s seconds each.
     """
 
     each: Mapping[str, Floats]
     sums: Mapping[str, Floats]
     parts: Mapping[str, Floats]
     part_s: float
-    saturated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +95,10 @@ def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[i
 
 
 def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:
-    """The verdict: kept where every interval is beyond 3 %, missed where one is beyond -3 % or the rate saturated.
+    """The verdict: kept where every interval is beyond 3 %, missed where one is beyond -3 %.
 
     Intervals are of 95 % over three looks. A figure that is not known keeps nothing.
     """
-    if rows.saturated:
-        return Look("missed", {}, {}, None)
     margins, shares = dict[str, tuple[float, float]](), dict[str, tuple[float, float]]()
     verdicts = list[Verdict]()
     for place, limit in enumerate(slo.effective):

@@ -169,16 +169,20 @@ class FindRunner(SweepRunner):
 
         self._pool.run_point(plan, None, note)
         counts, lasted_s = self._pool.progress(), self._now_s() - seen[0][0]
+        if self._pool.stopping:
+            return {}
         if not counts.done:
             raise RunError("no request of a closed loop succeeded: there is no rate to begin at", where=level.at)
         # without its beginning, when all users send at once, and its end, when they leave
-        even = [(at_s, done) for at_s, done in seen if users <= done <= counts.done - users]
-        first, last = (even[0], even[-1]) if len(even) > 1 else (seen[0], (seen[0][0] + lasted_s, counts.done))
+        even = [one for one in seen if users <= one[1] <= counts.done - users]
+        first, last = seen[0], (seen[0][0] + lasted_s, counts.done)
+        if even and even[-1][1] > even[0][1]:
+            first, last = even[0], next(one for one in even if one[1] == even[-1][1])
         start = _LOOK_SHARE * (last[1] - first[1]) / (last[0] - first[0])
         self.search = dataclasses.replace(self.search, start=min(max(start, self.search.low), self.search.high))
         return {
             "n_ok": counts.done, "n_failed": counts.failed, "output_tokens": counts.output_tokens,
-            "duration_s": lasted_s,
+            "duration_s": lasted_s, "concurrency": users,
         }  # fmt: skip
 
     def _show(

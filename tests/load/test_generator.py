@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,10 @@ from benchsuite.client.http import Endpoint, Exchange
 from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import StoreError
+from benchsuite.level import Level
+from benchsuite.load.hand_over import HandOverRates, ProbeShare
 from benchsuite.load.open_loop import OpenLoopLoad
-from benchsuite.load.schedule import OpenLoop
+from benchsuite.load.schedule import OpenLoop, PointPlan
 from benchsuite.load.virtual_users import PointLoad, Slot, without_server
 from benchsuite.records import RequestRecord
 
@@ -393,3 +396,83 @@ async def test_a_request_that_cannot_be_made_ends_the_point() -> None:
             await finish(load)
     assert {row.prompt_id for row in rows.rows} <= {"p0", "p1"}
     assert load.state.n_issued == len(rows.rows)
+
+
+class ProbeRows(Rows):
+    """A sink of a probe."""
+
+    hidden = closed = False
+
+    def hide(self) -> None:
+        self.hidden = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def probe_of(point_id: str, rate: float, address: object) -> tuple[ProbeShare, Callable[[int], Slot]]:
+    """A share of a rate's probe, of one process that has all of it, with constant gaps."""
+    make = slot_maker(address, 1000, None)
+    loop = OpenLoop("constant", rate, 1.0, "", 1.0, 0.0, 0.0, None, False, 1)
+    plan = PointPlan("run", point_id, Level(rate, "rate"), 0, 1000, 1, 0, 0.0, 0.0, 0.0, open_loop=loop)
+    context = replace(make().context, point_id=point_id)
+    new_slot = lambda _: replace(make(), context=context)  # noqa: E731
+    return ProbeShare(plan, 2, ProbeRows(), new_slot, {str(address): new_slot(0)}), new_slot
+
+
+@pytest.mark.parametrize("lead_s", [0.04, 0.0, -0.04])
+async def test_a_rate_follows_another(lead_s: float) -> None:
+    """Each arrival has one row, in its own probe's sink, at its own time; those that were due before the next began are
+    of the one before. A process that hears of it too late has sent some of these, and sends the next one's late."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        address = server.sockets[0].getsockname()
+        (first, new_slot), (second, _) = (
+            probe_of("f01-q500-r0", 500.0, address),
+            probe_of("f02-q250-r0", 250.0, address),
+        )
+        load = HandOverRates(first.plan, (0, 1), new_slot, 1, FOREVER)
+        await load.connect()
+        running = asyncio.ensure_future(load.run(now_ns()))
+        await asyncio.sleep(0)
+        begun_ns = []
+        for probe, in_s in ((first, 0.0), (second, lead_s)):
+            await load.prepare(probe)
+            begun_ns.append(now_ns() + int(in_s * 1e9))
+            before = await load.hand_over(probe, begun_ns[-1])
+            assert before is (first if probe is second else None)
+            while len(probe.sink.rows) < 60:
+                await asyncio.sleep(0.005)
+        await asyncio.wait_for(first.over.wait(), 60)
+        load.stop()
+        await asyncio.wait_for(running, 60)
+    for probe, rate, start_ns in zip((first, second), (500, 250), begun_ns, strict=True):
+        rows = sorted(probe.sink.rows, key=lambda row: row.scheduled_s)
+        origin_ns = probe.templates[str(address)].context.origin_ns
+        assert [int(row.request_id.rpartition("-")[2]) for row in rows] == [*range(len(rows))]
+        for k, row in enumerate(rows):
+            assert row.scheduled_s == pytest.approx((start_ns - origin_ns) / 1e9 + (k + 1) / rate, abs=1e-6)
+            assert row.sent_s >= row.scheduled_s
+        assert {(row.point_id, row.status, row.rate_per_s) for row in rows} == {(probe.plan.point_id, "ok", rate)}
+        assert (probe.n_open, probe.state.n_issued) == (0, len(rows))
+    n_before = (begun_ns[1] - begun_ns[0] - 1) * 500 // 10**9
+    assert len(first.sink.rows) == n_before if lead_s >= 0 else len(first.sink.rows) >= n_before
+    assert first.sink.hidden
+
+
+async def test_a_rate_that_is_given_up() -> None:
+    """What is in flight is cancelled, a row each; nothing more is sent."""
+    async with Peer([b""], [b""], [b""], [b""]) as peer:
+        probe, new_slot = probe_of("f01-q100-r0", 100.0, peer.address)
+        load = HandOverRates(probe.plan, (0, 1), new_slot, 1, FOREVER)
+        await load.connect()
+        running = asyncio.ensure_future(load.run(now_ns()))
+        await asyncio.sleep(0)
+        await load.prepare(probe)
+        await load.hand_over(probe, now_ns())
+        while probe.n_open < 3:
+            await asyncio.sleep(0.001)
+        load.abort()
+        await asyncio.wait_for(running, 60)
+    assert {row.status for row in probe.sink.rows} == {"cancelled"}
+    assert (probe.n_open, len(probe.sink.rows)) == (0, probe.state.n_issued)
