@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from benchsuite.economics.memory import Fit
     from benchsuite.economics.plan import Plan
     from benchsuite.economics.prices import GpuHour, PriceBook
+    from benchsuite.level import Level
+    from benchsuite.load.find import FindRunner
     from benchsuite.matrix_spec import MatrixSpec
     from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision
+    from benchsuite.spec import SweepSpec
     from benchsuite.store import run_folder
     from benchsuite.workload.dataset import Workload
 
@@ -422,9 +425,43 @@ def sweep(
     what is in flight, a second one ends it; then KeyboardInterrupt.
     Raises InputError for what makes no sense, RunError for what went wrong; finished points stay in the folder.
     """
+    return _measure(spec, output, resume, serve, serve_timeout_s, flags, quiet=quiet, search=False)
+
+
+def find(
+    spec: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    serve: str | None = None,
+    serve_timeout_s: float | None = None,
+    quiet: bool = True,
+    **flags: Any,
+) -> Run:
+    """Find the cheapest level of a server that meets the SLO, as `benchsuite find` does.
+
+    As `sweep`, with the flags of `benchsuite find --help`: base_url="http://...", slo="ttft_p95<1s", usd_per_hour=1.99,
+    budget_min=10. The answer is `run.manifest["search"]["end"]`: reason, probes, seconds, and in `answer`, where it has
+    one, level, throughput and usd with their intervals, p_met, p_good.
+    """
+    return _measure(spec, output, resume, serve, serve_timeout_s, flags, quiet=quiet, search=True)
+
+
+def _measure(
+    spec: str | Path | None,
+    output: str | Path | None,
+    resume: str | Path | None,
+    serve: str | None,
+    serve_timeout_s: float | None,
+    flags: dict[str, Any],
+    *,
+    quiet: bool,
+    search: bool,
+) -> Run:
     from rich.console import Console
 
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
+    from benchsuite.load.sweep import SweepRunner
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
@@ -432,21 +469,68 @@ def sweep(
 
     for name in flags:
         if name not in spec_flags():
-            hint = did_you_mean(name, spec_flags())
-            raise InputError("no such option", where="sweep", given=name, expected="an option of its --help", hint=hint)
+            hint, where = did_you_mean(name, spec_flags()), "find" if search else "sweep"
+            raise InputError("no such option", where=where, given=name, expected="an option of its --help", hint=hint)
     path, folder, before = (None if value is None else Path(value) for value in (spec, output, resume))
-    asked, plan = plan_sweep(path, overrides(flags), output=folder, resume=before, serve=serve)
-    unit_price(asked.price)
-    with SweepView(quiet=quiet, plain=True, console=Console(force_jupyter=False)) as view:
-        result = run_sweep(asked, plan, before or folder, view, ready_timeout_s=serve_timeout_s)
-    run = read_run(result.path)
+    keys, result = overrides(flags), None
+    if not (search and path is None and before is not None and found_again(before, keys)):
+        asked, plan = plan_sweep(path, keys, output=folder, resume=before, serve=serve, search=search)
+        unit_price(asked.price)
+        runner = find_runner(asked) if search else SweepRunner
+        with SweepView(quiet=quiet, plain=True, console=Console(force_jupyter=False)) as view:
+            result = run_sweep(asked, plan, before or folder, view, ready_timeout_s=serve_timeout_s, runner=runner)
+    run = read_run(before or Path() if result is None else result.path)
     if run.stored.manifest.complete_points:
         write_judged(run.stored)
-    if result.failures:
+    if result is not None and result.failures:
         raise RunError("; ".join(result.failures), where=str(result.path))
-    if not result.complete:
+    if result is not None and not result.complete:
         raise KeyboardInterrupt
     return run
+
+
+def find_runner(asked: SweepSpec) -> partial[FindRunner]:
+    """What conducts a search; its probes are judged by its SLO. Raises InputError for a limit that no probe tells, and
+    for a budget without a price."""
+    from benchsuite.analysis.probe import can_judge, look, rows_of_probe
+    from benchsuite.economics.cost import total_usd_per_hour
+    from benchsuite.load.find import FindRunner, search_spec
+    from benchsuite.metrics import METRICS
+    from benchsuite.report.judge import unit_price
+
+    assert asked.find is not None
+    slo, kind, unit = asked.limits, asked.find.variable, unit_price(asked.price)
+    hour = None if unit is None else total_usd_per_hour(unit, asked.price.gpus)
+    known = [metric for metric in METRICS.values() if metric.limitable and can_judge(metric, kind)]
+    if lacking := [limit for limit in slo.limits if METRICS[limit.metric] not in known]:
+        raise InputError(
+            f"a probe of a search does not tell {lacking[0].statistic.metric.word}", where="--slo",
+            given=str(lacking[0]), expected="limits on " + ", ".join(str(metric.word) for metric in known),
+            hint="`benchsuite sweep` measures levels to their end, and tells it",
+        )  # fmt: skip
+
+    def judge(table: pa.Table, level: Level, start_s: float) -> tuple[int, Any]:
+        n, rows = rows_of_probe(table, level, slo, start_s)
+        return n, None if rows is None else look(slo, rows, level)
+
+    has_tail = any(limit.share is not None for limit in slo.limits)
+    return partial(FindRunner, judge=judge, search=search_spec(asked, hour, has_tail=has_tail))
+
+
+def found_again(path: Path, keys: Mapping[str, Any]) -> bool:
+    """Whether the search in the folder is over, with the prices and budgets in `keys`: its manifest then has its answer
+    by them, and no server is needed. Raises InputError."""
+    from benchsuite.load.find import end_again
+    from benchsuite.spec import load_spec
+    from benchsuite.store.run_folder import read_manifest
+
+    before = read_manifest(path)
+    ours = {key: value for key, value in keys.items() if key.split(".")[0] in ("price", "find", "slo", "goodput")}
+    others = [key for key, value in keys.items() if value is not None and key not in ours]
+    if before.spec.get("find") is None or any(not key.startswith("server.") for key in others):
+        return False
+    asked = load_spec(None, ours, before.spec, search=True)
+    return end_again(path, asked, find_runner(asked).keywords["search"])
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
-from benchsuite.level import Level
+from benchsuite.level import Level, LevelKind
 from benchsuite.limits import most
 from benchsuite.redact import masked, single_line
-from benchsuite.spec import named_outside, parse_spec
+from benchsuite.spec import FindSpec, named_outside, parse_spec
 from benchsuite.strict_model import Items
 
 # A point's name is part of file names: it leads nowhere else.
@@ -111,18 +111,34 @@ class SearchAnswer(Facts):
     more_p_good: float | None = None
 
 
+class SearchAsked(Facts):
+    kind: LevelKind = "concurrency"
+    slack: float | None = None
+
+
 class SearchEnd(Facts):
-    """load.search.End."""
+    """load.search.End, or `stopped` with the best so far; and what the probes of all sessions took."""
 
     reason: str
     answer: SearchAnswer | None = None
+    probes: Count = 0
+    seconds: Seconds = 0.0
+    spent_usd: float | None = None
+    lowest_missed: float | None = None  # where no level kept the SLO
 
 
 class SearchFacts(Facts):
-    """asked: load.search.SearchSpec. end: None of a search that was stopped."""
+    """asked: load.search.SearchSpec. per: what is paid for. end: None of a search that is running, or was killed."""
 
-    asked: Table = Field(default_factory=dict)
+    asked: SearchAsked = Field(default_factory=lambda: SearchAsked())
+    per: Literal["output_token", "good_request"] = "output_token"
     end: SearchEnd | None = None
+
+    @property
+    def level(self) -> Level | None:
+        """The answer's; None where there is none."""
+        answer = None if self.end is None else self.end.answer
+        return None if answer is None else Level(answer.level, self.asked.kind)
 
 
 def _probe(table: Table) -> Table:
@@ -338,7 +354,8 @@ class RunManifest(Facts):
             words = [word for flags in self.named_outside().values() for word in flags]
         except SpecError:  # it will say so
             words = []
-        return single_line(shlex.join(["benchsuite", "sweep", "--resume", str(path), *words]))
+        verb = "sweep" if self.spec.get("find") is None else "find"
+        return single_line(shlex.join(["benchsuite", verb, "--resume", str(path), *words]))
 
     @property
     def complete_points(self) -> list[PointEntry]:
@@ -366,6 +383,7 @@ _FREE = (
     "server.api_key_file", "load.max_errors", "load.server_recovery_timeout_s", "workload.source", "workload.columns",
     "workload.skip_bad", "workload.input_tokens", "workload.output_tokens", "workload.length_stdev",
     "workload.length_range", "workload.prefix_tokens", "workload.prefix_share", "workload.scenario",
+    *(f"find.{name}" for name in FindSpec.model_fields if name != "variable"),
 )  # fmt: skip
 _GROUP_OF_KEY = {
     "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",

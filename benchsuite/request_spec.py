@@ -236,7 +236,7 @@ class WorkloadSpec(StrictModel, flags="--"):
     skip_bad: int = key(0, "number of invalid rows of the file that may be skipped", ge=0, le=MOST_COUNT)
     requests: int | None = key(
         None,
-        "number of requests",
+        "number of requests of the set",
         unset="2993 for wineval, 1000 for random, otherwise the whole file",
         example=2993,
         ge=1,

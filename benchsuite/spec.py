@@ -15,12 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from benchsuite.base_url import BaseUrl, MetricsUrl, route_of
 from benchsuite.errors import SloError, SpecError, user_path
-from benchsuite.level import LEAST_RATE, MOST_RATE, Level, in_ratios
+from benchsuite.level import LEAST_RATE, MOST_RATE, Level, LevelKind, in_ratios
 from benchsuite.limits import KIB, MIB, most
 from benchsuite.load.arrivals import table_profile
 from benchsuite.metrics import METRICS, STATS
@@ -280,7 +288,9 @@ class LoadSpec(StrictModel, flags="--"):
         """The measuring processes: as asked, or one for every 64 virtual users, or 200 requests/s, of the highest."""
         if isinstance(self.workers, int):
             return self.workers
-        return 1 + (max(self.concurrency) - 1) // 64 if self.rate is None else 1 + int(max(self.rate) / 200)
+        return (
+            1 + (max(self.concurrency, default=256) - 1) // 64 if self.rate is None else 1 + int(max(self.rate) / 200)
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -308,8 +318,8 @@ class LoadSpec(StrictModel, flags="--"):
 
     @field_validator("concurrency", mode="before", json_schema_input_type=int | str | list[int | str])
     @classmethod
-    def _levels(cls, value: Any, info: ValidationInfo) -> Any:
-        if value == () and info.data.get("rate", ()) is not None:  # a rate that is refused is not in data
+    def _levels(cls, value: Any) -> Any:
+        if value == ():  # of rates, and of a search
             return value
         levels = in_ratios(value, whole=True)
         for level in levels:
@@ -320,6 +330,86 @@ class LoadSpec(StrictModel, flags="--"):
         if not levels or len(set(levels)) != len(levels):
             raise ValueError("expected at least one concurrency level, and no level twice")
         return tuple(sorted(levels))
+
+
+def _share(value: Any) -> Any:
+    """'5%' as 0.05, and '0.05' of a flag."""
+    if isinstance(value, str) and re.fullmatch(_PERCENT, value):
+        return float(value.removesuffix("%")) / 100
+    return float(value) if isinstance(value, str) and re.fullmatch(r"0?\.\d{1,9}", value, re.ASCII) else value
+
+
+if TYPE_CHECKING:
+    Share = float
+else:
+    Share = Annotated[float | str, BeforeValidator(_share)]
+
+
+class FindSpec(StrictModel, flags="--"):
+    """How `benchsuite find` looks for the cheapest level that meets the SLO (docs/METHODS.md, Search)."""
+
+    variable: LevelKind = key("concurrency", "what is varied")
+    low: float | None = key(None, "lowest level that is allowed", unset="1; of rates 0.1", example=1)
+    high: float | None = key(
+        None, "highest level that is allowed", unset="1024, or twice the server's slots", example=256
+    )
+    start: float | None = key(None, "first level", unset="32, or the server's slots if fewer", example=16)
+    tolerance: Share = key(0.05, "how near each other the ends of the bracket may lie, 0.05 or 5%")
+    slack: Share = key(0.05, "how much dearer than the cheapest level that meets the SLO the answer may be")
+    confidence: Share = key(0.95, "probability of that, at which the search ends")
+    budget_min: float = key(20.0, "minutes of probes at most", gt=0, le=MOST_S / 60)
+    budget_usd: float | None = key(None, "dollars of probes at most", unset="no limit", example=2.0, gt=0)
+
+    @field_validator("tolerance", "slack", "confidence")
+    @classmethod
+    def _shares(cls, value: Any, info: ValidationInfo) -> Any:
+        low, high = (0.5, 0.999) if info.field_name == "confidence" else (0.005, 0.5)
+        if not isinstance(value, float) or not low <= value <= high:
+            raise ValueError(f"expected a share from {low:g} to {high:g}, such as {'95%' if low == 0.5 else '5%'}")
+        return value
+
+    @model_validator(mode="after")
+    def _levels(self) -> FindSpec:
+        given = {name: level for name in ("low", "start", "high") if (level := getattr(self, name)) is not None}
+        users, least, most = self.variable == "concurrency", *self.range
+        for name, level in given.items():
+            if users and not (level == int(level) and 1 <= level <= MOST_ITEMS):
+                raise ValueError(f"{name}: a concurrency level is a whole number of at least 1, not {level:g}")
+            if not users and not LEAST_RATE <= level <= MOST_RATE:
+                raise ValueError(f"{name}: a rate is a number from {LEAST_RATE} to {MOST_RATE:,} requests/s")
+        if not least < most or not least <= (self.start or least) <= most:
+            raise ValueError("expected low < high, and start between them")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The levels that are allowed, as far as they are known without the server."""
+        low = (1.0 if self.variable == "concurrency" else 0.1) if self.low is None else self.low
+        return low, max(1024.0, 2 * low) if self.high is None else self.high
+
+
+# keys that a search has no use for, and what it has instead
+NOT_OF_A_SEARCH = {
+    "load.concurrency": "find.low, find.high and find.start (--low, --high, --start)",
+    "load.rate": 'find.variable = "rate" (--variable rate), with find.low, find.high and find.start',
+    "load.repeats": "find.confidence (--confidence): a level is measured as often as that takes",
+    "load.warmup_requests": "nothing: what runs before N requests of a probe have ended is left out",
+    "load.warmup_min_s": "nothing: what runs before N requests of a probe have ended is left out",
+    "load.cooldown_min_s": "nothing: the server is not drained between probes",
+    "load.max_request_rate": 'find.variable = "rate" (--variable rate)',
+    "load.max_errors": "a limit in the SLO, such as error_rate<5%; without one a level with more than 1% is out",
+    "load.server_recovery_timeout_s": "nothing: a search ends where its server does, and --resume goes on with it",
+    "telemetry.idle_power_s": "nothing: no idle power is measured",
+    "server.fallback": "`benchsuite sweep`: a search knows one price, that of the GPUs",
+    "arrivals.rate_profile": "a constant rate",
+    "arrivals.tail": "nothing: the server is not drained between probes",
+    "arrivals.tail_max_s": "nothing: the server is not drained between probes",
+    "arrivals.past_saturation": "nothing: a rate that saturates has missed the SLO",
+    "arrivals.replay": "`benchsuite sweep --replay`",
+    "arrivals.speed": "`benchsuite sweep --replay`",
+    "arrivals.from_s": "`benchsuite sweep --replay`",
+    "arrivals.to_s": "`benchsuite sweep --replay`",
+}
 
 
 class TimeoutSpec(StrictModel, flags="--"):
@@ -457,6 +547,7 @@ class SweepSpec(StrictModel, flags="--"):
     sampling: SamplingSpec = key(SamplingSpec.model_construct(), "how the server chooses tokens")
     load: LoadSpec = key(LoadSpec.model_construct(), "how they are sent")
     arrivals: ArrivalSpec = key(ArrivalSpec.model_construct(), "when they are due, in an open loop")
+    find: FindSpec | None = key(None, "optional, for `benchsuite find`: how the cheapest level is searched for")
     timeouts: TimeoutSpec = key(TimeoutSpec.model_construct(), "time limits of a request")
     response: ResponseSpec = key(ResponseSpec.model_construct(), "size limits of a response")
     price: PriceSpec = key(
@@ -482,7 +573,25 @@ class SweepSpec(StrictModel, flags="--"):
             found = tree.get(table)
             return found.get(name) if isinstance(found, dict) else getattr(found, name, None)
 
-        return tree | {"slo": RATE_SLO} if given("load", "rate") or given("arrivals", "replay") else tree
+        rates = given("load", "rate") or given("arrivals", "replay") or given("find", "variable") == "rate"
+        return tree | {"slo": RATE_SLO} if rates else tree
+
+    @model_validator(mode="before")
+    @classmethod
+    def _search_has_no_levels(cls, tree: Any) -> Any:
+        load = tree.get("load") if isinstance(tree, dict) and tree.get("find") is not None else ...
+        if load is None or (isinstance(load, dict) and not load.get("concurrency")):
+            return tree | {"load": (load or {}) | {"concurrency": ()}}
+        return tree
+
+    @model_validator(mode="after")
+    def _search(self) -> SweepSpec:
+        for name, instead in NOT_OF_A_SEARCH.items() if self.find is not None else ():
+            table, _, leaf = name.partition(".")
+            value, default = getattr(getattr(self, table), leaf), type(getattr(self, table)).model_fields[leaf].default
+            if value != (() if name == "load.concurrency" else default):
+                raise ValueError(f"{name}: is of `benchsuite sweep`; of a search (the table find) expected {instead}")
+        return self
 
     @field_validator("goodput", "slo")
     @classmethod
@@ -514,7 +623,8 @@ class SweepSpec(StrictModel, flags="--"):
     def _open_loop(self) -> SweepSpec:
         spec = self.arrivals
         given = [name for name, info in type(spec).model_fields.items() if getattr(spec, name) != info.default]
-        if given and self.load.rate is None and not spec.replay:
+        rates = self.load.rate is not None or (self.find is not None and self.find.variable == "rate")
+        if given and not rates and not spec.replay:
             raise ValueError(f"arrivals.{given[0]}: is of an open loop; expected load.rate (--rate) or --replay")
         n, most = self.load.n_workers, spec.max_in_flight
         if most is not None and most < n:
@@ -526,6 +636,14 @@ class SweepSpec(StrictModel, flags="--"):
     @property
     def limits(self) -> Slo:
         return Slo(()).override(self.slo, self.goodput)
+
+    @property
+    def heaviest_load(self) -> LoadSpec:
+        """Of a search one at its highest level alone; else the load as it is."""
+        if self.find is None:
+            return self.load
+        high, users = self.find.range[1], self.find.variable == "concurrency"
+        return self.load.model_copy(update={"concurrency": (int(high),)} if users else {"rate": (high,)})
 
 
 OR_FILE = {"server.extra_body", "server.fallback.extra_body", "sampling.chat_template_kwargs", "sampling.system_prompt"}
@@ -593,12 +711,17 @@ def _with_rate_table(profile: Any) -> dict[str, str]:
     return {"rate_profile": table_profile(table, str(path))}
 
 
-def load_spec(path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> SweepSpec:
+def load_spec(
+    path: Path | None, keys: Mapping[str, Any], base: Mapping[str, Any] | None = None, *, search: bool = False
+) -> SweepSpec:
     """The spec in `path` (TOML; None: `base`, or nothing) with `keys` on top: dotted keys, None means not given.
 
-    Where nothing names the server, OPENAI_BASE_URL does. Raises SpecError listing every mistake.
+    search: with the table find, whether it is there or not. Where nothing names the server, OPENAI_BASE_URL does.
+    Raises SpecError listing every mistake.
     """
     tree, where = read_tables("the spec", path, keys, base), str(path) if path else "flags"
+    if search and tree.get("find") is None:
+        tree["find"] = {}
     # a run's own specification holds texts: no run folder names a file to be sent
     given = {key for key in OR_FILE if keys.get(key) is not None}
     read_named_files(tree, OR_FILE if path or base is None else given)

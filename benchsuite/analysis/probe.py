@@ -19,7 +19,8 @@ from benchsuite.analysis.autocorrelation import autocorrelation, effective_size
 from benchsuite.analysis.intervals import MAX_LAG1
 from benchsuite.analysis.open_loop import arrived_tokens
 from benchsuite.analysis.requests import Bools, Floats, Rows, as_table, per_request, sums_of
-from benchsuite.level import Level
+from benchsuite.level import Level, LevelKind
+from benchsuite.metrics import Metric
 from benchsuite.slo import Limit, Slo
 
 PARTS = 20  # batches of requests, and equal parts of the window
@@ -56,6 +57,20 @@ class Look:
     margins: dict[str, tuple[float, float]]
     shares: dict[str, tuple[float, float]]
     ln_x: tuple[float, float] | None
+
+
+_IN_PARTS = ("arrived_tokens", "completed", "good_completed", "prefilled_tokens")
+
+
+def can_judge(metric: Metric, kind: LevelKind) -> bool:
+    """Whether a probe tells it: no gaps between chunks, and nothing of a run with a beginning and an end."""
+    if metric.of_kind not in (None, kind):
+        return False
+    if metric.ratio is None:
+        return callable(metric.each)
+    above, below = metric.ratio
+    above = tuple("arrived_tokens" if name == "output_tokens" else name for name in above)
+    return below not in ("duration_s", "user_s") or set(above) <= {*_IN_PARTS}
 
 
 def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[int, ProbeRows | None]:

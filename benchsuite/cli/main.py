@@ -19,6 +19,7 @@ from benchsuite.redact import mask_stream, printable, remember_secrets
 VERBS = {
     "demo": "See it work: sweep a real engine on this machine.",
     "init": "Write a commented sweep.toml for a running server.",
+    "find": "Measure the cheapest level that meets the SLO, in the fewest minutes.",
     "sweep": "Measure a server at several concurrency levels or rates, and decide.",
     "doctor": "Check this machine and a server before a measurement.",
     "runs": "List run folders: model, server, date, SLO, decision.",
@@ -76,6 +77,7 @@ class _Verbs(click.Group):
     epilog="""\b
 Examples:
   benchsuite demo
+  benchsuite find --base-url http://127.0.0.1:8000 --slo "ttft_p95<500ms" --usd-per-hour 1.99
   benchsuite init && benchsuite sweep sweep.toml
   benchsuite sweep --base-url http://127.0.0.1:8000 --concurrency 8,16,32 --usd-per-hour 1.99
   benchsuite decide results/RUN --slo "ttft_p95<500ms"

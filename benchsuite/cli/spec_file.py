@@ -57,7 +57,7 @@ def toml_of(spec: SweepSpec) -> str:
         node: Any = tree
         for name in key.split("."):
             node = node.get(name) if isinstance(node, dict) else None
-        if node is not None and not table_in(info.annotation):
+        if node not in (None, []) and not table_in(info.annotation):
             given[key] = node
     return spec_toml("", given).lstrip()
 

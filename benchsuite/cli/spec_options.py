@@ -41,6 +41,7 @@ class Flag(NamedTuple):
     words: tuple[str, ...] = ()  # that complete it: a wrong one is refused by the model with all other mistakes
     required: bool = False
     table: str = ""  # of the specification
+    of: str = ""  # the verb that alone has it: sweep or find
 
     def option(self, words: str) -> Decorator:
         complete = {"shell_complete": lambda _, __, part: [word for word in self.words if word.startswith(part)]}
@@ -54,12 +55,12 @@ def flags_of(model: str) -> list[Flag]:
     return [Flag(**flag) for flag in json.loads(FLAGS.read_text("utf-8"))[model]]
 
 
-def spec_options(*only: str) -> Decorator:
-    """Give a command the flags of the spec. only: the names of some, as parameters; none: all."""
+def spec_options(*only: str, of: str = "sweep") -> Decorator:
+    """Give a command the flags of the spec. only: the names of some, as parameters; none: all of that verb."""
 
     def decorate(command: Command) -> Command:
         for flag in reversed(flags_of("SweepSpec")):
-            if not only or flag.name in only:
+            if flag.name in only or (not only and flag.of in ("", of)):
                 command = flag.option(flag.help)(command)
         return command
 
@@ -90,7 +91,7 @@ class SpecCommand(click.Command):
         rest = {p.name: record for p in options if (record := p.get_help_record(ctx)) is not None}
         tables: dict[str, list[tuple[str, str]]] = {}
         for flag in flags_of("SweepSpec"):
-            if flag.name in rest:
+            if flag.name in rest and (flag.of != "find" or ctx.command.name == "find"):  # `ab` has a --budget-min too
                 tables.setdefault(flag.table, []).append(rest.pop(flag.name))
         tables["run"] = [*tables.pop("", []), *rest.values()]
         for table, records in tables.items():

@@ -90,7 +90,7 @@ def check_up(spec: SweepSpec, folder: Path, throttles: Mapping[str, int], *, ser
     at most.
     """
     urls = list(spec.server.base_urls) if server else []
-    yield from check_machine(spec.load, folder, urls)
+    yield from check_machine(spec.heaviest_load, folder, urls)
     sampler, no_gpu = open_gpu(spec.telemetry, urls or ["http://127.0.0.1"], now_ns(), ())
     if sampler is not None:
 

@@ -18,18 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite.clock import NS_PER_S, ClockMark
-from benchsuite.errors import InputError, RunError
+from benchsuite.errors import InputError, PointsError, RunError
 from benchsuite.level import Level
 from benchsuite.load.schedule import PointPlan, open_loop
 from benchsuite.load.search import End, Probe, ProbeResult, Search, SearchSpec
 from benchsuite.load.sweep import COOLDOWN, SweepRunner
 from benchsuite.load.worker import WorkerReport
 from benchsuite.load.worker_pool import client_facts
-from benchsuite.manifest import PointEntry, SearchEnd, SearchFacts
+from benchsuite.manifest import PointEntry, RunManifest, SearchEnd, SearchFacts
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SearchProgress
 from benchsuite.saturation import saturates
+from benchsuite.spec import FindSpec, SweepSpec
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
+from benchsuite.store.run_folder import RunFolder, read_manifest
 
 _POLL_S = 0.05
 _FAILED_SHARE = 0.5  # of a probe's requests: there is nothing to judge
@@ -64,6 +66,109 @@ class _Running:
     end_s: float | None = None
 
 
+def search_spec(asked: SweepSpec, usd_per_hour: float | None, *, has_tail: bool) -> SearchSpec:
+    """What is asked of the planner, as far as it is known without the server. usd_per_hour: of all GPUs."""
+    find = asked.find
+    assert find is not None
+    if find.budget_usd is not None and not usd_per_hour:
+        raise InputError(
+            "a budget in dollars needs a price", where="--budget-usd (find.budget_usd)", given=f"{find.budget_usd:g}",
+            expected="a price of an hour: --usd-per-hour, --preset or [price.owned]", hint="or --budget-min alone",
+        )  # fmt: skip
+    low, high = find.range
+    return SearchSpec(
+        kind=find.variable, low=low, high=high, start=find.start,
+        tolerance=find.tolerance, slack=find.slack, confidence=find.confidence, budget_s=60 * find.budget_min,
+        budget_usd=find.budget_usd, usd_per_hour=usd_per_hour, has_tail=has_tail, random_seed=asked.load.random_seed,
+        settle_s=30.0 if asked.arrivals.warmup_s is None else asked.arrivals.warmup_s,
+        window_s=asked.arrivals.duration_s,
+    )  # fmt: skip
+
+
+def continued(search: SearchSpec, find: FindSpec | None, manifest: RunManifest) -> tuple[SearchSpec, list[ProbeResult]]:
+    """The search with what the server and the points so far say, and the probes that count.
+
+    What ended with probes that failed is measured again: its server is likely to be another by now.
+    """
+    capacity, n_servers = manifest.server_probe.capacity, sum(one.role == "own" for one in manifest.endpoints)
+    slots = capacity.get("concurrent_requests")
+    if isinstance(slots, int) and find is not None:
+        slots = float(slots * max(n_servers, 1))
+        high = max(search.high, 2 * slots) if find.high is None else search.high
+        search = dataclasses.replace(search, slots=slots if find.start is None else None, high=high)
+    results, spent_s = list[ProbeResult](), 0.0
+    for entry in manifest.points:
+        if entry.probe is not None:
+            try:
+                results.append(ProbeResult.of(entry.probe))
+            except (KeyError, TypeError) as error:
+                raise PointsError(
+                    "a probe in the manifest is damaged", where=entry.point_id, given=str(error)
+                ) from None
+        elif entry.started_s is not None and entry.ended_s is not None:
+            spent_s += entry.ended_s - entry.started_s
+    while results and results[-1].failed:
+        spent_s += results.pop().seconds
+    return dataclasses.replace(search, spent_s=spent_s), results
+
+
+def facts_of(search: SearchSpec, asked: SweepSpec) -> SearchFacts:
+    """What a manifest has of a search before its end."""
+    of_rates = search.kind == "rate" and asked.limits.goodput
+    facts = {"asked": _plain(search), "per": "good_request" if of_rates else "output_token"}
+    return SearchFacts.model_validate(facts)
+
+
+def end_of(search: SearchSpec, end: End, results: Sequence[ProbeResult], reason: str | None = None) -> SearchEnd:
+    """How it ended, and what it took. reason: instead of the planner's."""
+    seconds = search.spent_s + sum(one.seconds for one in results)
+    took: dict[str, Any] = {"probes": len(results), "seconds": seconds}
+    if search.usd_per_hour is not None:
+        took["spent_usd"] = seconds / 3600 * search.usd_per_hour
+    if end.answer is None and results:
+        took["lowest_missed"] = min(one.level for one in results)
+    return SearchEnd.model_validate_json(
+        json.dumps(_plain(end) | took | ({} if reason is None else {"reason": reason}))
+    )
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {name: one for name, one in dataclasses.asdict(value).items() if one is not None}
+
+
+def end_again(path: Path, asked: SweepSpec, search: SearchSpec) -> bool:
+    """Whether the search in the folder has ended and has no more to do by this price and these budgets: then its
+    manifest has its answer by them. No server is asked. Raises InputError for another SLO."""
+    before = read_manifest(path)
+    refuse_another_slo(asked, before, path)
+    if before.status != "complete":
+        return False
+    search, results = continued(search, asked.find, before)
+    step = Search(search).next(results)
+    if isinstance(step, Probe):
+        return False
+    folder = RunFolder(path)
+    try:
+        before.search = facts_of(search, asked)
+        before.search.end = end_of(search, step, results)
+        before.spec = asked.model_dump(mode="json")
+        folder.write_manifest(before)
+    finally:
+        folder.release()
+    return True
+
+
+def refuse_another_slo(asked: SweepSpec, before: RunManifest, path: Path) -> None:
+    """Probes were judged, and so chosen, by the SLO. Raises InputError."""
+    for name in ("slo", "goodput"):
+        now, then = getattr(asked, name), before.spec.get(name)
+        if now != then:
+            raise InputError(
+                "a search goes on with the SLO that it began with", where=f"--{name}, {path}", given=now,
+                expected=str(then), hint=f"another --output; or benchsuite decide {path} --{name} ...",
+            )  # fmt: skip
+
+
 @dataclasses.dataclass
 class FindRunner(SweepRunner):
     """One session of a search. on_step: told the planner's every word, the end too."""
@@ -79,24 +184,28 @@ class FindRunner(SweepRunner):
                 "a search is of constant rates", where="arrivals", expected="no --replay and no --rate-profile",
                 given=self.spec.arrivals.rate_profile or "a trace",
             )  # fmt: skip
+        if self.folder.before is not None:
+            refuse_another_slo(self.spec, self.folder.before, self.folder.path)
 
     def _points(self) -> list[PointPlan]:
         return []
 
     def _conduct(self, *_: object) -> int:
-        manifest, running, asked_s = self.manifest, None, self._now_s()
-        results = [ProbeResult.of(entry.probe) for entry in manifest.points if entry.probe is not None]
+        manifest, running, step, asked_s = self.manifest, None, None, self._now_s()
+        self.search, results = continued(self.search, self.spec.find, manifest)
         before, look = len(results), dict[str, Any]()
-        if not results and self.search.kind == "rate" and self.search.start is None:
+        if before:
+            spent_s = self.search.spent_s + sum(one.seconds for one in results)
+            self.view.note(f"{before} probes are measured already, in {spent_s / 60:.1f} min")
+        elif self.search.kind == "rate" and self.search.start is None:
             look = self._look_at_users()
-        planner, asked = Search(self.search), dataclasses.asdict(self.search)
-        manifest.search = SearchFacts(asked=asked)
+        planner, manifest.search = Search(self.search), facts_of(self.search, self.spec)
         while not self._pool.stopping:
             step = planner.next(results)
             self.on_step(step)
             if isinstance(step, End):
-                end = SearchEnd.model_validate_json(json.dumps(dataclasses.asdict(step)))
-                manifest.search = SearchFacts(asked=asked, end=end)
+                if step.reason == "server_lost":
+                    self._end_here("the search", "two probes in a row gave no figures")
                 break
             started = self._begin(step, results, asked_s)
             started.entry.warmup, look = look, {}
@@ -126,6 +235,11 @@ class FindRunner(SweepRunner):
             self._finish(
                 running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0, 0.0))
             )
+        reason = None
+        if not isinstance(step, End) or self._failures:
+            reason = "server_lost" if self._failures else "stopped"
+            step = End("server_lost", planner.so_far(results) if results else None)
+        manifest.search.end = end_of(self.search, step, results, reason)
         return len(results) - before
 
     def _begin(self, step: Probe, results: Sequence[ProbeResult], asked_s: float) -> _Running:

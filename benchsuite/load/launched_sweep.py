@@ -16,7 +16,7 @@ from benchsuite.clock import NS_PER_S, now_ns
 from benchsuite.errors import EngineError, InputError, PointsError, RunError, ServerDied, StoreError
 from benchsuite.input_files import read_workload
 from benchsuite.load.server_probe import request_headers, request_query
-from benchsuite.load.sweep import sweep
+from benchsuite.load.sweep import SweepRunner, sweep
 from benchsuite.manifest import RunManifest
 from benchsuite.progress import SweepResult, View
 from benchsuite.redact import single_line
@@ -79,21 +79,37 @@ def keys_for_server(keys: Mapping[str, Any], plan: LaunchPlan, spec: Path | None
 
 
 def plan_sweep(
-    path: Path | None, keys: Mapping[str, Any], *, output: Path | None, resume: Path | None, serve: str | None
+    path: Path | None,
+    keys: Mapping[str, Any],
+    *,
+    output: Path | None,
+    resume: Path | None,
+    serve: str | None,
+    search: bool = False,
 ) -> tuple[SweepSpec, LaunchPlan | None]:
     """The spec in `path` with `keys` on top, and the server to start for it; None: it is there.
 
     resume: a run folder, whose own spec they are then; but what of it leads out of the folder (`named_outside`) must be
-    given anew, for the folder may be anybody's. Raises InputError.
+    given anew, for the folder may be anybody's. search: it is a search's, with the table find. Raises InputError.
     """
     if resume is not None and output is not None and resume != output:
         raise InputError("two run folders", where="--output", given=str(output), expected="--resume RUN alone")
     before = None if resume is None else read_manifest(resume)
+    if before is not None and (before.spec.get("find") is not None) != search:
+        kinds = ("sweep", "search") if search else ("search", "sweep")
+        raise InputError(
+            f"the run is a {kinds[0]}, and a {kinds[1]} cannot go on with it", where=str(resume),
+            hint=before.resume_command(resume or Path()),
+        )  # fmt: skip
     plan = served_plan(serve, keys, resume or output)
     keys = keys if plan is None else keys_for_server(keys, plan, path or resume)
     if resume is not None and before is not None and path is None:
         keys = _given_anew(keys, before, resume, plan)
-    return load_spec(path, keys, None if before is None else before.spec), plan
+    asked = load_spec(path, keys, None if before is None else before.spec, search=search)
+    if asked.find is not None and not search:
+        hint = "benchsuite find " + shlex.quote(str(path or ""))
+        raise InputError("the table find is of a search, which has no levels of its own", where=str(path), hint=hint)
+    return asked, plan
 
 
 def _given_anew(
@@ -123,16 +139,23 @@ def _given_anew(
 
 
 def run_sweep(
-    spec: SweepSpec, plan: LaunchPlan | None, output: Path | None, view: View, *, ready_timeout_s: float | None = None
+    spec: SweepSpec,
+    plan: LaunchPlan | None,
+    output: Path | None,
+    view: View,
+    *,
+    ready_timeout_s: float | None = None,
+    runner: Callable[..., SweepRunner] = SweepRunner,
 ) -> SweepResult:
-    """Measure what `plan_sweep` gave. Raises InputError or RunError; finished points stay."""
+    """Measure what `plan_sweep` gave. runner: of a search FindRunner. Raises InputError or RunError; finished points
+    stay."""
     workload = read_workload(spec.workload, spec.load.random_seed)
     for line in [] if workload.reading is None else workload.reading.lines():
         view.note(line)
     if plan is None:
-        return sweep(spec, workload, output, view)
+        return sweep(spec, workload, output, view, runner=runner)
     request_headers(spec), request_query(spec)  # a secret that is not there ends it before a model is loaded
-    return sweep_launched(plan, lambda _: spec, workload, output, view, ready_timeout_s=ready_timeout_s)
+    return sweep_launched(plan, lambda _: spec, workload, output, view, ready_timeout_s=ready_timeout_s, runner=runner)
 
 
 def sweep_launched(
@@ -144,6 +167,7 @@ def sweep_launched(
     *,
     ready_timeout_s: float | None = None,
     log_path: Path | None = None,
+    runner: Callable[..., SweepRunner] = SweepRunner,
 ) -> SweepResult:
     """Start the server of `plan`, sweep it, stop it. spec_of: the spec for the server that is ready.
 
@@ -168,7 +192,7 @@ def sweep_launched(
         threading.Thread(target=wait_for_its_end, daemon=True).start()
         failure: RunError | None = None
         try:
-            result = sweep(spec_of(server), workload, output, view, server, on_begun=paths.append)
+            result = sweep(spec_of(server), workload, output, view, server, on_begun=paths.append, runner=runner)
             if server.process.exit_code() is None:
                 return result
         except StoreError:

@@ -539,13 +539,14 @@ def check_levels(spec: SweepSpec, workload: Workload, times_s: Sequence[float] =
 
 def check_descriptors(spec: SweepSpec) -> None:
     """Raise the limit on open files to what the highest level needs; refuse what the system does not allow."""
-    needed = open_files_needed(spec.load, 2 if spec.server.fallback else 1, spec.arrivals.max_in_flight)
-    allowed = raise_limit(needed if spec.load.rate is None else 30 * needed)
+    load = spec.heaviest_load
+    needed = open_files_needed(load, 2 if spec.server.fallback else 1, spec.arrivals.max_in_flight)
+    allowed = raise_limit(needed if load.rate is None else 30 * needed)
     if allowed < needed:
         raise InputError(
             "a level needs more open files than this system lets one process have",
             where="ulimit -n",
-            given=f"{allowed} for level {spec.load.levels[-1]} over {spec.load.n_workers} measuring processes",
+            given=f"{allowed} for level {load.levels[-1]} over {load.n_workers} measuring processes",
             expected=f"{needed} or more",
-            hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels",
+            hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels (--high)",
         )

@@ -51,8 +51,9 @@ _RUNS_PRIOR = -0.5 * (np.log(_RUNS) / 0.7) ** 2
 class SearchSpec:
     """low, high: the levels that are allowed. start: the first; None: 32 users, and of a rate what a look at a closed
     loop says; slots: of the server, if known, where a closed loop starts at most. tolerance: how near each other the
-    bracket's ends may lie. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the whole search.
-    settle_s, window_s: of a rate's probe what it is left alone for, and measured at least."""
+    bracket's ends may lie. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the whole search;
+    spent_s: of that by what gave no result. settle_s, window_s: of a rate's probe what it is left alone
+    for, and measured at least."""
 
     kind: LevelKind = "concurrency"
     low: float = 1.0
@@ -65,6 +66,7 @@ class SearchSpec:
     budget_s: float = 1200.0
     budget_usd: float | None = None
     usd_per_hour: float | None = None
+    spent_s: float = 0.0
     has_tail: bool = False
     random_seed: int = 0
     settle_s: float = 30.0
@@ -188,6 +190,10 @@ class Search:
             if probe is not None and not self._over(probe, results, reserve=True):
                 return replace(probe, bracket=_Seen(results).bracket)
         return self._confirm(results)
+
+    def so_far(self, results: Sequence[ProbeResult]) -> Answer | None:
+        """What a search that stops here would answer."""
+        return self._end("server_lost", results).answer
 
     # ---- bracket and close
 
@@ -346,7 +352,7 @@ class Search:
             reason = "max_reached"
         low, mean, high = (math.exp(one) for one in view.ln_x[level])
         usd = None if spec.usd_per_hour is None else tuple(spec.usd_per_hour / 3600 / x for x in (mean, high, low))
-        seconds = sum(one.seconds for one in results)
+        seconds = spec.spent_s + sum(one.seconds for one in results)
         more = int(_OUTLOOK_S / max(self._seconds(self._probe(level, "confirm", results), results), 1.0))
         later = _View(spec, results, more=(level, more)).p_good[level] if more else None
         return End(
@@ -364,7 +370,7 @@ class Search:
             needed += min(
                 4 * self._seconds(self._probe(probe.level, "confirm", results), results), 0.4 * self.spec.budget_s
             )
-        spent, spec = sum(one.seconds for one in results) + needed, self.spec
+        spent, spec = self.spec.spent_s + sum(one.seconds for one in results) + needed, self.spec
         if results and spent > spec.budget_s:
             return "budget_minutes"
         if results and spec.budget_usd is not None and spec.usd_per_hour is not None:

@@ -667,7 +667,8 @@ def sweep(
             refuse_another_run(manifest, before, str(output), probed=False)
             points = plan_points(spec.load, len(workload.prompts), before.run_id, spec.arrivals, times_s)
             points = below_saturation(points, before.complete_points, spec.arrivals)
-            if before.status == "complete" and not remaining(points, before.points):  # no server is needed
+            # no server is needed; of a search its planner says whether it is over
+            if before.status == "complete" and points and not remaining(points, before.points):
                 folder.finish()
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
                 before.planned_points = [point.point_id for point in points]

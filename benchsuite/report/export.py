@@ -95,7 +95,8 @@ SUMMARY_SCHEMA = 1
 def summary_json(judgement: Judgement) -> dict[str, Any]:
     """The content of summary.json. usd_per_hour is ONE GPU's price, usd_per_hour_total the machine's; None: unknown.
 
-    judged_again is there where SLO or price are not the run's own, capacity where rates are beside a closed loop.
+    judged_again is there where SLO or price are not the run's own, capacity where rates are beside a closed loop,
+    search where a search went to its end or was stopped.
     """
     return {
         "schema": SUMMARY_SCHEMA,
@@ -106,6 +107,7 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         "gpus": judgement.gpus,
         "usd_per_hour_total": as_plain(judgement.usd_per_hour_total),
         **({"judged_again": again} if (again := judged_again(judgement)) else {}),
+        **({} if judgement.run is None else search_json(judgement.run.manifest)),
         **capacity_json(judgement),
         "points": [
             point_json(one)
@@ -115,6 +117,12 @@ def summary_json(judgement: Judgement) -> dict[str, Any]:
         ],
         **decision_json(judgement.decision),
     }
+
+
+def search_json(manifest: RunManifest) -> dict[str, Any]:
+    """`search`: what was asked of a search, its answer and how it ended (`end`, null where it was killed); {} of a
+    sweep."""
+    return {} if manifest.search is None else {"search": as_plain(manifest.search.model_dump(mode="json"))}
 
 
 def capacity_json(judgement: Judgement) -> dict[str, Any]:

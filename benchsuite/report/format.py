@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
+from benchsuite.manifest import SearchFacts
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit
@@ -71,6 +72,55 @@ def known_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[
     """Heads and rows without the columns in which no row has a value."""
     kept = [i for i in range(len(heads)) if not rows or any(row[i] not in (DASH, "") for row in rows)]
     return tuple(heads[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
+
+
+_ENDS = {
+    "confident": "it is as sure as was asked for", "max_reached": "the highest level allowed was reached",
+    "none_feasible": "the lowest level allowed misses the SLO", "server_lost": "the server was lost",
+    "budget_minutes": "no minutes are left for another probe (--budget-min)",
+    "budget_usd": "no dollars are left for another probe (--budget-usd)", "stopped": "it was stopped",
+}  # fmt: skip
+
+
+def search_lines(search: SearchFacts, slo: str) -> list[str]:
+    """The answer of a search that has ended, a line each: the level, its cost, what is known of the limits, what the
+    search took and why it ended, and what more of it would bring."""
+    end, level, lines = search.end, search.level, list[str]()
+    if end is None:
+        return ["the search has no end yet"]
+    if level is None or end.answer is None:
+        none = "no level meets" if end.reason == "none_feasible" else "undecided: no level is known that meets"
+        missed = end.lowest_missed
+        misses = "" if missed is None else f"; already missed at {Level(missed, search.asked.kind).at}"
+        lines.append(f"{none} {slo}{misses}")
+    else:
+        found, slack = end.answer, search.asked.slack
+        sure = "best" if end.reason in ("confident", "max_reached") else "undecided: best so far"
+        above = "; no optimum is bracketed, for no higher level was allowed (--high)"
+        lines.append(f"{sure} at {level.at}, P(good) {chance(found.p_good)}" + above * (end.reason == "max_reached"))
+        at_most = "" if slack is None else f"at most {100 * slack:g} % "
+        lines.append(f"good: it meets the SLO and costs {at_most}more than the cheapest level that does")
+        good_request = search.per == "good_request"
+        times, what = (1.0, "a good request") if good_request else (1e6, "per 1M output tokens")
+        cost = f"{_with_ends(found.usd, usd, times)} {what}" if found.usd else "no price was given (--usd-per-hour)"
+        speed = "good requests/s" if good_request else "output tok/s"
+        lines.append(f"{cost}; {_with_ends(found.throughput, number)} {speed}")
+        ends = [f"P(SLO met) {chance(found.p_met)}, nearest limit {found.binding or 'none'}"]
+        words = zip(("kept up to", "missed from"), found.bracket, strict=True)
+        ends += [f"{word} {Level(one, level.kind)}" for word, one in words if one is not None]
+        lines.append(", ".join(ends))
+    spent = f", {usd(end.spent_usd)}" if end.spent_usd is not None else ""
+    took = f"{number(end.seconds / 60)} min" if end.seconds >= 60 else f"{number(end.seconds)} s"
+    lines.append(f"after {plural(end.probes, 'probe')}, {took}{spent}: {_ENDS.get(end.reason, DASH)}")
+    if end.answer is not None and end.answer.more_p_good is not None:
+        more = plural(end.answer.more, "probe")
+        lines.append(f"ten more minutes ({more}) would most likely bring P(good) to {chance(end.answer.more_p_good)}")
+    return lines
+
+
+def _with_ends(ends: Sequence[float], shown: Callable[[float | None], str], times: float = 1.0) -> str:
+    value, low, high = (shown(times * one) for one in ends)
+    return f"{value} [{low}, {high}]"
 
 
 def level_head(levels: Iterable[Level]) -> str:

@@ -16,7 +16,7 @@ from benchsuite.economics.gpu_hour import Spot
 from benchsuite.economics.memory import MemoryDemand
 from benchsuite.economics.plan_file import ApiTerms, DemandTable, Extras, Fleet, MachineTerms
 from benchsuite.serving.tiny_model import TinyModelSpec
-from benchsuite.spec import OwnedSpec, extra, spec_flags
+from benchsuite.spec import NOT_OF_A_SEARCH, OwnedSpec, extra, spec_flags
 
 MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTerms, Extras, TinyModelSpec)
 
@@ -47,16 +47,20 @@ def help_of(info: FieldInfo) -> str:
     return f"{words[:1].upper()}{words[1:]}." + (f"  [default: {default}]" if default else "")
 
 
-def flag(name: str, info: FieldInfo, table: str = "") -> dict[str, Any]:
-    """A key's flag as the file has it. One without a flag of its own is --named-like-it."""
+def flag(name: str, info: FieldInfo, key: str = "") -> dict[str, Any]:
+    """A key's flag as the file has it, with the table of the specification that it is in, and the verb that alone has
+    it. One without a flag of its own is --named-like-it."""
+    table = key.rpartition(".")[0]
     own = {"name": name, "flag": extra(info, "flag") or f"--{name.replace('_', '-')}", "help": help_of(info)}
     own |= {"kind": kind(info), "required": info.is_required(), "table": table}
+    of = "find" if table == "find" else "sweep" if {table, key} & {*NOT_OF_A_SEARCH} else ""
+    own |= {"of": of} if of else {}
     return own | ({"words": list(words_of(info))} if own["kind"] == "text" else {})
 
 
 def test_flags(pytestconfig: pytest.Config) -> None:
     """The file says what the models say; --snapshot-update writes it."""
-    flags = {"SweepSpec": [flag(name, info, key.rpartition(".")[0]) for name, (key, info) in spec_flags().items()]}
+    flags = {"SweepSpec": [flag(name, info, key) for name, (key, info) in spec_flags().items()]}
     flags |= {model.__name__: [flag(name, info) for name, info in model.model_fields.items()] for model in MODELS}
     if pytestconfig.option.update_snapshots:
         lines = {model: ",\n  ".join(json.dumps(one, ensure_ascii=False) for one in of) for model, of in flags.items()}
@@ -65,7 +69,7 @@ def test_flags(pytestconfig: pytest.Config) -> None:
     assert json.loads(FLAGS.read_text("utf-8")) == flags
 
 
-@pytest.mark.parametrize("verb", ["sweep", "ab", "doctor", "cost", "memory", "plan", "import", "tiny-model"])
+@pytest.mark.parametrize("verb", ["find", "sweep", "ab", "doctor", "cost", "memory", "plan", "import", "tiny-model"])
 def test_help_imports_no_model(verb: str) -> None:
     """--help of a verb with such flags imports nothing that takes long."""
     script = (

@@ -6,7 +6,6 @@ import json
 import tomllib
 from typing import Any
 
-import click
 import pytest
 from command_line import CommandLine
 
@@ -44,6 +43,7 @@ VALUES: dict[str, Any] = {
     "load.rate": [2.0, 4.5], "arrivals.arrival": "gamma", "arrivals.rate_profile": "ramp 0.5 1.5",
     "arrivals.tail": "drain", "arrivals.over": "drop", "arrivals.speed": [2.0, 4.0],
     "sampling.system_prompt": "Be brief.\n\"Do.\"",
+    "find.variable": "rate", "find.tolerance": 0.25, "find.slack": 0.25, "find.confidence": 0.75,
 }  # fmt: skip
 
 RANDOM = (
@@ -98,10 +98,13 @@ def words(keys: dict[str, Any]) -> list[str]:
     return found
 
 
-@click.command(cls=SpecCommand)
-@spec_options()
-def parsed(**flags: Any) -> dict[str, Any]:
-    return overrides(flags)
+PARSED = {
+    of: spec_options(of=of)(SpecCommand(of, callback=lambda **flags: overrides(flags))) for of in ("sweep", "find")
+}
+
+
+def verb_of(key: str) -> str:
+    return "find" if key.startswith("find.") else "sweep"
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -112,7 +115,7 @@ def test_every_key_has_its_surfaces(key: str) -> None:
     spec = load_spec(None, keys)
     assert value_of(spec, key) == keys[key]
     if extra(info, "flag"):
-        by_flag = parsed.main([*words(keys)], standalone_mode=False)
+        by_flag = PARSED[verb_of(key)].main([*words(keys)], standalone_mode=False)
         assert value_of(load_spec(None, keys | by_flag), key) == keys[key]
         assert key in by_flag
     assert parse_spec(tomllib.loads(spec_toml("", keys)), where="file") == spec
@@ -122,7 +125,7 @@ def test_every_key_has_its_surfaces(key: str) -> None:
 def test_print_spec(key: str, cli: CommandLine) -> None:
     """What --print-spec prints, read back, is the same specification."""
     keys = {name: value for name, value in keys_with(key).items() if extra(KEYS[name], "flag")}
-    done = cli("sweep --print-spec", tuple(words(keys)))
+    done = cli(verb_of(key), "--print-spec", tuple(words(keys)))
     assert done.code == 0, done.error
     assert parse_spec(tomllib.loads(done.out), where="printed") == load_spec(None, keys)
 
