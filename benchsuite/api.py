@@ -73,7 +73,7 @@ class Run:
             inside, each = at_level(table, one).to_numpy(), per_request(rows_of(table, one), one)
             for name, values in derived.items():
                 values[inside] = each.get(name, np.nan)
-        done = {(point.point_id, point.attempt) for point in self.stored.manifest.complete_points}
+        done = {(point.point_id, point.attempt) for point in self.stored.manifest.judged_points}
         attempts = frame["attempt"].fillna(0).astype(int)
         whole = [key in done for key in zip(frame["point_id"], attempts, strict=True)]
         judged = in_window(table).to_numpy() & np.array(whole, dtype=bool)

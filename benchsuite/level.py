@@ -71,8 +71,9 @@ class Level:
 
     @classmethod
     def of_point(cls, point_id: str) -> Level | None:
-        """The level of a point by its name, which has six digits of a rate; None where it names none."""
-        named = re.fullmatch(r"(?:c(\d+)|q(\d{1,20}(?:\.\d{1,20})?(?:e-\d\d)?))-r\d+", point_id, re.ASCII)
+        """The level of a point by its name, which has six digits of a rate; of a probe its place in the search comes
+        first, as in 'f03-c0043-r0'. None where it names none."""
+        named = re.fullmatch(r"(?:f\d{1,6}-)?(?:c(\d+)|q(\d{1,20}(?:\.\d{1,20})?(?:e-\d\d)?))-r\d+", point_id, re.ASCII)
         if named is None:
             return None
         return cls(int(named[1])) if named[1] else cls(float(named[2]), "rate")

@@ -109,6 +109,7 @@ class SearchAnswer(Facts):
     spent_usd: float | None = None
     more: Count = 0
     more_p_good: float | None = None
+    levels: list[Interval] = Field(default_factory=list)  # that were measured, P(met), P(good)
 
 
 class SearchAsked(Facts):
@@ -360,6 +361,16 @@ class RunManifest(Facts):
     @property
     def complete_points(self) -> list[PointEntry]:
         return [point for point in self.points if point.status == "complete"]
+
+    @property
+    def judged_points(self) -> list[PointEntry]:
+        """The complete ones; of a level that has confirming probes those alone: short ones are no repeats of them."""
+        confirmed = {p.level for p in self.complete_points if p.probe is not None and p.probe["phase"] == "confirm"}
+        return [
+            p
+            for p in self.complete_points
+            if p.probe is None or p.level not in confirmed or p.probe["phase"] == "confirm"
+        ]
 
 
 # What a fact tells apart. A baseline must be alike in the first six; a run that is gone on with in all but the levels.

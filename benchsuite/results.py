@@ -69,7 +69,8 @@ class PointSummary:
 
     Counts and token sums are over all repeats; duration_s and cost_usd are per run of the set (mean over repeats);
     rates are ratios of sums, so output_tok_s = output_tokens / (duration_s * repeat_count), of a rate those that came
-    in its window. saturated: a rate whose requests came faster than they ended. n_failed is None in a table of
+    in its window. saturated: a rate whose requests came faster than they ended. probed: its repeats are probes of a
+    search, windows of different lengths. n_failed is None in a table of
     aggregated points that does not tell. ratios, distributions: by Metric.key; intervals: by Statistic.column, empty
     for points of a table.
     """
@@ -90,6 +91,7 @@ class PointSummary:
     max_in_flight: int | None = None
     littles_law_error: float | None = None
     saturated: bool = False
+    probed: bool = False
     tokens_wasted: int | None = None
     warnings: tuple[Finding, ...] = ()
     intervals: dict[str, Estimate] = field(default_factory=dict)
@@ -106,11 +108,16 @@ class PointSummary:
         return f"saturated: {'requests were dropped' if dropped else 'latencies grow with the duration'}"
 
     @property
+    def of_whole_runs(self) -> bool:
+        """Its repeats are runs of the whole set, which take a time and cost a price that can be compared."""
+        return self.level.rate_per_s is None and not self.probed
+
+    @property
     def products(self) -> tuple[float | None, float | None, float | None]:
-        """What the machine's time was paid for, over all repeats: requests, output tokens, all tokens. Of a rate what
-        left it in the window, whenever it was due: a saturated one's queue ends in the tail, which nobody pays for."""
+        """What the machine's time was paid for, over all repeats: requests, output tokens, all tokens. Of a window what
+        left it, whenever it was due: a saturated one's queue ends in the tail, which nobody pays for."""
         output = self.output_tokens
-        if self.level.rate_per_s is None:
+        if self.of_whole_runs:
             both = None if self.input_tokens is None or output is None else self.input_tokens + output
             return self.n_ok, output, both
         per_s = (self.request_per_s, self.output_tok_s, self.ratios["total_tok_s"])
@@ -350,7 +357,7 @@ class Optimum:
     that cost at most 5 % more one that is sure to meet it, the lowest of several. proven: the cheapest level that is
     proven to meet the SLO. effort: what would settle what is open of `recommended`. p_by_level: how often the rule
     picks each level when the runs are resampled, p_opt that of `recommended`; empty and None where a level has one
-    run, and p_method says so.
+    run, and p_method says so. p_good: where `recommended` is the answer of a search.
     """
 
     kind: Literal["optimum"] = field(default="optimum", init=False)
@@ -362,6 +369,7 @@ class Optimum:
     recommended: EvaluatedLevel
     proven: EvaluatedLevel | None = None
     effort: Effort | None = None
+    p_good: float | None = None
     p_opt: float | None = None
     p_by_level: dict[Level, float] = field(default_factory=dict)
     p_method: str = ""

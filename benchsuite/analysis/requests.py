@@ -464,6 +464,11 @@ class LevelRows:
         return 2 * sum(run.saturated for run in self.repeats) > len(self.repeats)
 
     @property
+    def windowed(self) -> bool:
+        """Its repeats are windows in a load that began before and went on: of a rate, or of a search's probes."""
+        return self.level.rate_per_s is not None or not bool(np.isnan(self.rows.window_start_s).all())
+
+    @property
     def at_once(self) -> int:
         """Requests that are in the server together: the users of a closed loop, of a rate their mean number."""
         if self.level.concurrency is not None:

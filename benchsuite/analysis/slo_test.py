@@ -233,7 +233,7 @@ def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | No
     rate = (
         one.metric.ratio is not None and one.metric.ratio[1] in ("duration_s", "user_s") and one.metric.unit != "ratio"
     )
-    if measured.level.rate_per_s is not None or not (rate or one.metric.key in _PROMPT):
+    if measured.windowed or not (rate or one.metric.key in _PROMPT):
         return found
     if not len(whole) or not np.isfinite(whole).all():
         return found

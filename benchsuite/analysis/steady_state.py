@@ -106,9 +106,10 @@ LEAST_CHANGE = 0.10
 def check_settling(measured: LevelRows) -> Iterator[Finding]:
     """`no_steady_state` and `drift`, of TTFT and TPOT in order of completion, while there were prompts left to send.
 
-    Not of a rate, whose arrivals may rise and fall by themselves; that it is saturated is found on its own.
+    Not of a rate, whose arrivals may rise and fall by themselves; that it is saturated is found on its own. Nor of a
+    search's probe, which is as short as it may be: between probes of a level lies what a longer one would have shown.
     """
-    if measured.level.rate_per_s is not None:
+    if measured.windowed:
         return
     unsettled, drifted, runs = [], [], measured.repeats
     for name in ("TTFT", "TPOT"):
@@ -146,10 +147,10 @@ def _change(values: Floats) -> float | None:
 def steady_window(measured: LevelRows) -> SteadyWindow | None:
     """From the N-th completion to the last send of each repeat, pooled over repeats; None if no repeat has one.
 
-    None of a rate, whose figures are all of its window.
+    None of a rate or a probe, whose figures are all of its window.
     """
     rows = measured.rows
-    if measured.level.rate_per_s is not None:
+    if measured.windowed:
         return None
     pairs = [(run, one) for run, one in zip(measured.repeats, steady_runs(measured), strict=True) if one is not None]
     if not pairs:
@@ -182,7 +183,7 @@ class SteadyRun:
 
 
 def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
-    """By repeat; None where a run was never steady. Of a rate its window."""
+    """By repeat; None where a run was never steady. Of a rate or a probe its window."""
     rows = measured.rows
     found: list[SteadyRun | None] = []
     for run in measured.repeats:
@@ -194,7 +195,7 @@ def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
         mine = np.zeros(len(rows.ok), dtype=np.bool_)
         mine[run.order] = rows.ok[run.order]
         inside = np.flatnonzero(mine & (rows.begin_s >= start_s) & (rows.begin_s <= end_s))
-        if measured.level.rate_per_s is not None:
+        if measured.windowed:
             found.append(SteadyRun(start_s, end_s, inside, run.arrived_tokens, 1.0 if run.arrived_tokens else 0.0))
             continue
         tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
@@ -204,12 +205,12 @@ def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
 
 
 def window(measured: LevelRows, run: Repeat) -> tuple[float, float] | None:
-    """From when to when a run was steady; None if it never was. Of a rate its window.
+    """From when to when a run was steady; None if it never was. Of a rate or a probe its window.
 
     A window shorter than the mean time of a request is the turn-round between two waves of them, not a steady state.
     """
     rows, places, users = measured.rows, run.order, measured.at_once
-    if measured.level.rate_per_s is not None:
+    if measured.windowed:
         return run.start_s, run.end_s
     ended_s, sent_s = rows.closed_s[places], rows.sent_s[places]
     ended_s, sent_s = np.sort(ended_s[~np.isnan(ended_s)]), sent_s[~np.isnan(sent_s)]

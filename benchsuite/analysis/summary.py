@@ -99,8 +99,8 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
     # X W' = L: the left side from counts and durations, the right side from the step function
     in_flight_s, took_s = sum(one.in_flight_s for one in repeats), rows.closed_s - rows.sent_s
     littles_law_error = None
-    windowed = not np.isnan(rows.window_start_s).all()  # what overlaps its ends is in one side alone
-    if not windowed and duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
+    # what overlaps the ends of a window is in one side alone
+    if not measured.windowed and duration_s is not None and in_flight_s > 0 and not np.isnan(took_s).all():
         left = float(np.count_nonzero(~np.isnan(rows.sent_s)) / duration_s * np.nanmean(took_s))
         right = in_flight_s / duration_s
         littles_law_error = abs(left - right) / right
@@ -121,6 +121,7 @@ def _summary(measured: LevelRows, model: str | None, fixed_length: bool, interva
         max_in_flight=None if duration_s is None else max(one.max_in_flight for one in repeats),
         littles_law_error=littles_law_error,
         saturated=measured.saturated,
+        probed=measured.windowed and measured.level.rate_per_s is None,
         tokens_wasted=0 if n_ok == n else _count(known_sum(rows.output_tokens[~rows.ok])),
         intervals=level_intervals(measured) if intervals and duration_s is not None else {},
     )

@@ -169,10 +169,10 @@ class ServerWindow:
 
 
 def windows_of(manifest: RunManifest, requests: pa.Table) -> list[ServerWindow]:
-    """The points that were measured to their end and say when, in order; one measured anew counts once.
+    """The points that are judged and say when, in order; one measured anew counts once.
 
-    requests: pyarrow Table with point_id, sent_s, closed_s and the window of a rate; busy_s of a point without rows is
-    its edges.
+    requests: pyarrow Table with point_id, sent_s, closed_s and the window of a rate or a probe; busy_s of a point
+    without rows is its edges.
     """
     ends = [("sent_s", "min"), ("closed_s", "max"), ("window_start_s", "min"), ("window_end_s", "max")]
     rows = requests.group_by("point_id").aggregate(ends).to_pylist()
@@ -183,12 +183,13 @@ def windows_of(manifest: RunManifest, requests: pa.Table) -> list[ServerWindow]:
         for row in rows
     }
     found: dict[str, ServerWindow] = {}
-    for entry in manifest.complete_points:
+    windowed = {row["point_id"] for row in rows if row["window_start_s_min"] is not None}
+    for entry in manifest.judged_points:
         started_s, ended_s, name = entry.started_s, entry.ended_s, entry.point_id
         if started_s is not None and ended_s is not None:
             first_s, last_s = busy.get(name, (None, None))
             edges = (started_s if first_s is None else first_s, ended_s if last_s is None else last_s)
-            sampled = (started_s, ended_s) if entry.rate_per_s is None else edges
+            sampled = edges if entry.rate_per_s is not None or name in windowed else (started_s, ended_s)
             found[name] = ServerWindow(name, entry.level or Level(0), *sampled, edges, entry.client)
     return list(found.values())
 

@@ -48,7 +48,9 @@ def check_rows(measured: LevelRows, point: PointSummary, fixed_length: bool) -> 
     if (failed := sum(failures.values())) > MAX_ERROR_RATE * issued:
         kinds = ", ".join(f"{count} {status}" for status, count in failures.items())
         yield warn("errors", at, failed=failed, issued=issued, kinds=kinds)
-    if point.max_in_flight is not None and at.concurrency not in (None, point.max_in_flight):
+    # users of a probe that are there with a request of the one before are in flight all the same
+    least = MIN_OCCUPANCY * (at.concurrency or 0) if point.probed else at.concurrency or 0
+    if point.max_in_flight is not None and at.concurrency is not None and not least <= point.max_in_flight <= at.users:
         yield warn("concurrency_not_reached", at, max_in_flight=point.max_in_flight)
     if at.rate_per_s is not None:
         yield from _check_rate(measured)
@@ -388,7 +390,7 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
         # the chance that all of them are of this level
         if share and below_n and (p.n_ok / (p.n_ok + below_n)) ** (share * p.n_ok) < CHANCE:
             found.append(warn("empty_under_load", p.level, share=share, below=answered[0].level))
-    durations = [p for p in ordered if p.duration_s is not None and p.level.concurrency is not None]
+    durations = [p for p in ordered if p.duration_s is not None and p.of_whole_runs]
     took = [_figure(p, "duration_s", p.duration_s) for p in durations]
     for i, (lower_p, upper_p) in enumerate(itertools.pairwise(durations)):
         dropped = any(one.code == "throughput_drop" and one.level == upper_p.level for one in found)
@@ -402,8 +404,7 @@ def check_levels(points: Sequence[PointSummary]) -> list[Finding]:
         if abs(residual) > MAX_USL_RESIDUAL:
             fitted = measured * (1 + residual)
             found.append(warn("usl_residual", level, tok_s=measured, fitted_tok_s=fitted, residual=residual))
-    # a rate has no run of the set
-    of_set = [p for p in ordered if p.level.concurrency is not None and p.output_tokens and p.n_ok]
+    of_set = [p for p in ordered if p.of_whole_runs and p.output_tokens and p.n_ok]
     lengths = {p.level: (p.output_tokens or 0) / p.n_ok for p in of_set}
     median = statistics.median(lengths.values()) if len(lengths) >= 3 else 0.0
     for level, tokens in lengths.items():

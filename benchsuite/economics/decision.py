@@ -39,7 +39,8 @@ class DecisionUncertainty:
 
     p_met: share of draws that keep every limit that the SLO has. p_by_level: share of draws in which the rule picks the
     level; what is missing from 1 are draws in which no level meets the SLO. None where a level has one run; method says
-    so. levels: what the verdicts rest on; clients: what is known of the client.
+    so. levels: what the verdicts rest on; clients: what is known of the client. search: of a search P(met) and P(good)
+    of its levels, and answer: the one that it names.
     """
 
     p_met: dict[Level, float] = field(default_factory=dict)
@@ -47,6 +48,8 @@ class DecisionUncertainty:
     method: str = ONE_RUN
     levels: dict[Level, SloResampling] = field(default_factory=dict)
     clients: Mapping[Level, ClientVerdict] = field(default_factory=dict)
+    search: Mapping[Level, tuple[float, float]] = field(default_factory=dict)
+    answer: Level | None = None
 
 
 NOT_RESAMPLED = DecisionUncertainty()
@@ -147,7 +150,8 @@ def judge_points(
         if not intervals:  # a level of a table: what it tells, without intervals
             told = {"duration_s": point.duration_s, "ttft_mean_s": point.ttft_s.mean, **point.ratios}
             intervals = {name: none(value, 1, ONE_RUN) for name, value in told.items() if value is not None}
-        limits = check_limits(point, slo, found.levels.get(level), found.clients.get(level))
+        by_search = found.search[level][0] if level in found.search else None
+        limits = check_limits(point, slo, found.levels.get(level), found.clients.get(level), by_search)
         intervals = intervals | cost_intervals(cost, intervals)
         judged.append(EvaluatedLevel(point, cost, limits, found.p_met.get(level), intervals))
     return judged
@@ -181,7 +185,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     Without a price the shortest run is the cheapest. A level that is proven to miss, or has an unknown figure, is not
     chosen; one that is undecided is where every figure is within its limit, and the decision carries the doubt. With no
     such level: the one that misses by least, relative to its limits. found: how often the same rule picks each level
-    when the runs are resampled.
+    when the runs are resampled; or the answer of a search, which goes before.
     """
     model = judged[0].point.model if judged else None
     feasible = sorted((j for j in judged if j.is_candidate and expense(j) is not None), key=_order)
@@ -192,10 +196,16 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
     near = [j for j in feasible if (expense(j) or 0.0) <= (expense(choice) or 0.0) * NEARLY]
     safe = [j for j in near if j.slo_verdict == "met"] or [j for j in near if (j.p_met or 0.0) >= MET]
     recommended, cheapest_is_sure = choice, p_cheapest is None or p_cheapest >= SURE
-    if not cheapest_is_sure or choice.slo_verdict != "met":
+    if (answer := next((j for j in feasible if j.point.level == found.answer), None)) is not None:
+        recommended = choice = answer
+    elif not cheapest_is_sure or choice.slo_verdict != "met":
         recommended = min(safe or ([choice] if cheapest_is_sure else near), key=lambda j: j.point.level)
     proven = [j for j in feasible if j.slo_verdict == "met"]
     binding, reason = _reason(recommended, choice, judged)
+    p_good = None if answer is None else found.search[answer.point.level][1]
+    if p_good is not None:
+        by_search = f"{choice.point.level.label} is the answer of the search, good with P = {p_good:.2f}"
+        reason = "; ".join([by_search, *reason.split("; ")[1:]])
     return Optimum(
         model=model,
         choice=choice,
@@ -204,7 +214,8 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         reason=reason,
         recommended=recommended,
         proven=proven[0] if proven else None,
-        effort=effort(recommended, judged),
+        effort=None if answer is not None else effort(recommended, judged),
+        p_good=p_good,
         p_opt=None if found.p_by_level is None else found.p_by_level.get(recommended.point.level, 0.0),
         p_by_level=found.p_by_level or {},
         p_method=found.method,
@@ -288,8 +299,12 @@ class JudgedLevels:
 
 def expense(j: EvaluatedLevel) -> float | None:
     """What is to be least: the cost, or the duration where no price is known or the hour is free. Of a rate, whose
-    window lasts as long at every rate, that of each request which was due: the highest rate is the cheapest."""
+    window lasts as long at every rate, that of each request which was due: the highest rate is the cheapest. Of probes
+    that of an output token."""
     of_run = j.cost.cost_usd or j.point.duration_s
+    if j.point.probed and of_run is not None:
+        tokens = j.point.products[1]
+        return of_run * j.point.repeat_count / tokens if tokens else None
     return None if of_run is None else of_run / (j.point.level.rate_per_s or 1.0)
 
 
@@ -377,7 +392,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
     if decision.kind == "optimum":
         named = decision.recommended
         for check in named.limits:
-            if check.asked and check.within and (margin := _margin(check)) < MARGIN:
+            if check.asked and check.within and check.why != "search" and (margin := _margin(check)) < MARGIN:
                 values = {"limit": str(check.limit), "margin": margin, "value": check.limit.show(check.value or 0.0)}
                 found.append(warn("fragile_optimum", named.point.level, **values))
         rivals = [
@@ -388,7 +403,9 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
     for rival in rivals:
         missed = [check for check in rival.limits if not check.within and (check.asked or check.verdict == "not met")]
         # a miss beyond the SLO's own limits (too many errors) is no hair
-        if not missed or any(not c.asked or c.value is None or _margin(c) >= MARGIN for c in missed):
+        if not missed or any(
+            not c.asked or c.value is None or c.why == "search" or _margin(c) >= MARGIN for c in missed
+        ):
             continue
         texts = " and ".join(
             f"{c.limit} by {_margin(c):.2%}: {c.limit.show(c.value or 0.0)}{' in the steady window' * c.steady}"

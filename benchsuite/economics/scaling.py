@@ -339,7 +339,10 @@ def scaling(
         limits=tuple(found),
         boundary_users=nearest,
         boundary_saving=None if nearest is None or nearest.value is None else cost(nearest.value)[1],
-        prices=tuple(slo_price(ordered, slo, limit, usd_per_hour_total, at_boundary) for limit in slo.limits),
+        # probes of a search tell nothing of another limit than that which they were for
+        prices=()
+        if any(p.probed for p in ordered)
+        else tuple(slo_price(ordered, slo, limit, usd_per_hour_total, at_boundary) for limit in slo.limits),
     )
 
 

@@ -47,6 +47,7 @@ WHY = {
     "{wanted:,} requests a run would decide",
     "saturated": "saturated: such a rate meets no SLO",
     "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
+    "search": "P = {p:.2f} that the SLO is met, by all probes of the search",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
 }
 _COUNT = "{violations:,} of {n:,} beyond the limit"
@@ -78,13 +79,17 @@ def why_text(check: LimitCheck, criteria: int = 1) -> str:
 
 
 def check_limits(
-    point: PointSummary, slo: Slo, sums: SloResampling | None = None, client: ClientVerdict | None = None
+    point: PointSummary,
+    slo: Slo,
+    sums: SloResampling | None = None,
+    client: ClientVerdict | None = None,
+    by_search: float | None = None,
 ) -> tuple[LimitCheck, ...]:
     """The verdict on every limit, the SLO's first, then those guards whose figure is known. A saturated rate keeps no
     limit on a latency, whatever it was seen at.
 
     sums: of the level's requests, None for a level of a table. client: None where nothing is known of it, or it
-    is taken to be beyond doubt.
+    is taken to be beyond doubt. by_search: P(SLO met) by a search, which knows more than the level's own probes.
     """
     found = []
     for i, limit in enumerate(slo.effective):
@@ -108,6 +113,8 @@ def check_limits(
             check = _of_short_runs(replace(check, steady=figures.steady), figures, point)
         if limit.share == 1 and check.verdict == "met":
             check = replace(check, verdict="undecided", why="all", repeats=None, requests=None)
+        if by_search is not None and asked:
+            check = _of_search(check, by_search)
         check = _of_disturbed(check, point, client)
         if point.saturated and asked and limit.statistic.metric.unit == "s" and check.verdict != "not met":
             check = replace(check, verdict="not met", why="saturated", values={}, repeats=None, requests=None)
@@ -229,6 +236,15 @@ def _of_short_runs(check: LimitCheck, figures: RunFigures, point: PointSummary) 
     wanted = STEADY_WAVES * (point.level.concurrency or 1)
     values = {"best": check.limit.show(best), "wanted": wanted}
     return replace(check, verdict="undecided", why="ramp", values=values, requests=wanted * point.repeat_count)
+
+
+def _of_search(check: LimitCheck, p_met: float) -> LimitCheck:
+    """By the probability that all limits are met together: a limit that is met by itself may stay so, and where they
+    are not, it is one whose figure is beyond it."""
+    verdict: SloVerdict = "met" if p_met >= MET else "not met" if p_met <= NOT_MET else "undecided"
+    if (verdict == "undecided" and check.verdict == "met") or (verdict == "not met" and check.within):
+        return check
+    return replace(check, verdict=verdict, why="search", values={"p": p_met}, p=p_met, repeats=None, requests=None)
 
 
 def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict | None) -> LimitCheck:

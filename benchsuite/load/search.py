@@ -149,7 +149,7 @@ class Answer:
     likewise, None without a price. p_met: that it meets the SLO; p_good: and is at most the slack dearer than the
     cheapest that does. binding: the limit that is nearest. bracket: the highest level that kept the SLO, the lowest
     that missed it. seconds, spent_usd: of the search. more: probes that ten more minutes would hold; more_p_good: what
-    P(good) they are likely to reach, None where they hold none."""
+    P(good) they are likely to reach, None where they hold none. levels: that were measured, with P(met) and P(good)."""
 
     level: float
     throughput: tuple[float, float, float]
@@ -162,6 +162,7 @@ class Answer:
     spent_usd: float | None
     more: int
     more_p_good: float | None
+    levels: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +361,7 @@ class Search:
             Answer(
                 level, (mean, low, high), usd, view.p_met[level], view.p_good[level], view.binding[level],
                 seen.bracket, seconds, None if usd is None else seconds / 3600 * (spec.usd_per_hour or 0), more, later,
+                tuple((k, view.p_met[k], view.p_good[k]) for k in sorted(measured)),
             ),
         )  # fmt: skip
 

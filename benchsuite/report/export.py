@@ -156,6 +156,8 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     """One level: its metrics by key, its verdict; its energy and GPUs (of the GPUs alone, without the host)."""
     point: dict[str, Any] = as_plain(judged.point)
     del point["model"], point["intervals"]
+    if not judged.point.probed:
+        del point["probed"]
     warnings, ratios, distributions = (point.pop(name) for name in ("warnings", "ratios", "distributions"))
     kinds = (None, judged.point.level.kind)
     ratios, distributions = (
@@ -207,6 +209,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
             dict.fromkeys(level.point.level.named("proven_")) if proven is None else proven.point.level.named("proven_")
         ),
         **effort,
+        **({} if decision.p_good is None else {"p_good": decision.p_good}),
         "p_opt": decision.p_opt,
         **sure,
     }

@@ -170,11 +170,14 @@ def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alo
     """`columns` with the statistics that the SLO limits before all other figures; alone: instead of others of theirs.
 
     Goodput and attainment are left out where no level knows them: no per-request limits were given. So is what is of
-    reasoning where there was none, and what levels of this kind (users, or a rate) do not have.
+    reasoning where there was none, what levels of this kind (users, or a rate) do not have, and how long a run took,
+    and its cost, where the runs are probes of a search.
     """
     kinds = {None, *(level.point.level.kind for level in judged)}
     columns = [column for column in columns if BY_COLUMN[column].metric.of_kind in kinds or not judged]
     columns = [column for column in columns if column != "usd_per_good_request" or "rate" in kinds]
+    if any(level.point.probed for level in judged):
+        columns = [column for column in columns if column not in ("duration_s", "cost_usd")]
     known = any(level.point.ratios.get("attainment") is not None for level in judged)
     thinks = any(level.point.reasoning_tokens for level in judged)
     shown = [column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput]
@@ -233,7 +236,9 @@ def headline(decision: Decision, judged: Sequence[EvaluatedLevel]) -> str:
     if decision.kind == "none":
         return no_level_text(decision)
     level, proven = decision.recommended, decision.proven
-    if decision.verdict != "met" or not decision.p_by_level:
+    if decision.p_good is not None:
+        named = f"{level.point.level.label} by the search, P(good) {chance(decision.p_good)}"
+    elif decision.verdict != "met" or not decision.p_by_level:
         named = f"{level.point.level.label} looks best"
     else:
         named = f"{'optimum' if level is decision.choice else 'recommended'} {level.point.level.label}"
@@ -265,6 +270,8 @@ def effort_text(decision: Decision) -> str:
     found, level = decision.effort, decision.recommended if decision.kind == "optimum" else decision.nearest
     if found is None:
         if level is None or level.slo_verdict != "undecided":
+            return ""
+        if any(check.why == "search" for check in level.checks("undecided")):
             return ""
         if any(check.why == "disturbed" for check in level.checks("undecided")):
             return "the level was disturbed: measure it again without what its warnings name"
@@ -314,8 +321,8 @@ def has_intervals(judged: Iterable[EvaluatedLevel]) -> bool:
 def price_text(judged: EvaluatedLevel) -> str:
     """'$0.0012 per run of 64 requests, $3.20/1M output tokens'; without a price, how long the run took."""
     size, cost = set_size(judged), judged.cost
-    if judged.point.level.rate_per_s is not None:
-        return _rate_price_text(judged)
+    if not judged.point.of_whole_runs:
+        return _window_price_text(judged)
     run = "run" if size is None else f"run of {plural(size, 'request')}"
     if cost.cost_usd is None:
         return f"{number(judged.point.duration_s)} s per {run} (no price given)"
@@ -325,8 +332,8 @@ def price_text(judged: EvaluatedLevel) -> str:
     return f"{usd(cost.cost_usd)} per {run}, {usd(per_1m)}/1M output tokens{ends_text(judged)}"
 
 
-def _rate_price_text(judged: EvaluatedLevel) -> str:
-    """'$1.38/1M output tokens, $0.000276 per request, 12 % of the time idle'."""
+def _window_price_text(judged: EvaluatedLevel) -> str:
+    """'$1.38/1M output tokens, $0.000276 per request, 12 % of the time idle'; idle is a rate alone."""
     cost, idle = judged.cost, judged.point.ratios.get("idle_share")
     said = [f"{usd(cost.usd_per_1m_output_tokens)}/1M output tokens{ends_text(judged)}"] * bool(
         cost.usd_per_1m_output_tokens

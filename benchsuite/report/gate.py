@@ -268,12 +268,14 @@ def gate(
 ) -> GateResult:
     """Compare `run` with its SLO, and with `baseline`, which was judged by the SLO and the price of `run`.
 
-    regressions: none is the default set. levels: their numbers; none is all. history: a folder of earlier runs, which
-    tell what runs differ by, and are what `run` is held against where there is no baseline. anchor: a run to which the
-    same margins hold, so that many small losses are seen. Raises InputError for a baseline, an anchor or a history of
-    something else, and levels that were not measured.
+    regressions: none is the default set. levels: their numbers; none is all, of a search that of its answer. history:
+    a folder of earlier runs, which tell what runs differ by, and are what `run` is held against where there is no
+    baseline. anchor: a run to which the same margins hold, so that many small losses are seen. Raises InputError for a
+    baseline, an anchor or a history of something else, and levels that were not measured.
     """
-    runs = {one.level: one for one in run.measured}
+    runs, alone = {one.level: one for one in run.measured}, False
+    if not levels and baseline is None and run.decision.kind == "optimum" and run.decision.p_good is not None:
+        levels, alone = (run.decision.recommended.point.level.number,), True
     chosen: dict[str, Any] = {"regressions": regressions, "levels": levels, "allowed": allowed, "history": history}
     wanted, pairs_compared, notes, earlier = compare(run, baseline, anchor, **chosen)
     checks = {one.point.level: one.limits for one in run.judged}
@@ -309,6 +311,8 @@ def gate(
     open_ = ((at, one) for at in wanted for one in checks[at] if one.verdict == "undecided" and (at, one) not in asked)
     if guards := at_levels((f"{one.limit} (may be up to {one.values['high']:.2%})", at) for at, one in open_):
         notes.append(f"not proven, and not asked for by the SLO: {'; '.join(guards)}")
+    if alone:
+        notes.append(f"of a search its answer is judged, {wanted[0].at}; --levels judges others")
     notes += [*_warned(run, wanted, "the run"), *_warned(baseline, wanted, "the baseline")]
     return GateResult(
         run_id=run.run_id or run.source,

@@ -31,7 +31,7 @@ from benchsuite.analysis.warnings import (
 from benchsuite.economics import cost
 from benchsuite.economics.capacity import SpeedCurve, closed_loop
 from benchsuite.economics.cost import FallbackUse, HourPrice
-from benchsuite.economics.decision import JudgedLevels, chances, decide, judge_levels
+from benchsuite.economics.decision import DecisionUncertainty, JudgedLevels, chances, decide, judge_levels
 from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError, did_you_mean
 from benchsuite.level import Level
@@ -248,7 +248,8 @@ def judge_run(
         warnings.append(warn("gpus_fewer_than_endpoints", points[-1].level, gpus=price.gpus, servers=n_own))
     warnings += of_api
     whole = {point.point_id for point in manifest.complete_points}
-    if cut := [point_id for point_id in manifest.planned_points if point_id not in whole]:
+    ended = manifest.search is not None and manifest.search.end is not None  # without the probes that failed
+    if cut := [point_id for point_id in manifest.planned_points if point_id not in whole and not ended]:
         why = {entry.point_id: entry.invalid or entry.reason for entry in manifest.points}
         named = ", ".join(point_id + (f" ({why[point_id]})" if why.get(point_id) else "") for point_id in cut[:6])
         missing = {"missing": len(cut), "planned": len(manifest.planned_points), "points": named}
@@ -262,6 +263,8 @@ def judge_run(
     by_level = dict(total) if isinstance(total, Mapping) else None
     resampling = tuple(m.resampling for m in measured)
     found = chances(resampling, free=cost.is_free(total), hourly=by_level, clients=clients)
+    if manifest.search is not None:
+        found = _of_search(found, manifest, own_slo=limits == spec.limits)
     closed = None if capacity is None else _closed(run, capacity, limits, price)
     curve = None if closed is None else SpeedCurve.of(j.point for j in closed.judged)
     fixed, server = spec.workload.fixed_length, SERVERS.get(manifest.server_probe.profile or "")
@@ -305,6 +308,23 @@ def judge_run(
     return dataclasses.replace(judgement, usd_per_hour=hours[judgement.nearest.point.level] / price.gpus)
 
 
+def _of_search(found: DecisionUncertainty, manifest: RunManifest, *, own_slo: bool) -> DecisionUncertainty:
+    """With what a search says of its levels, by the SLO that it was for. How often a level would be the cheapest is
+    not told by its probes, which are of different lengths and numbers."""
+    end = None if manifest.search is None or not own_slo else manifest.search.end
+    found = dataclasses.replace(found, p_by_level=None, method="probes of a search")
+    if end is None or end.answer is None:
+        none = end is not None and end.reason == "none_feasible"
+        return dataclasses.replace(found, search=dict.fromkeys(found.levels, (0.0, 0.0)) if none else {})
+    kind = next(iter(found.levels)).kind
+    search = {Level(number, kind): (p_met, p_good) for number, p_met, p_good in end.answer.levels}
+    p_met = {level: one for level, (one, _) in search.items()}
+    answer = Level(end.answer.level, kind)
+    return dataclasses.replace(
+        found, search=search, p_met=found.p_met | p_met, answer=answer if answer in search else None
+    )
+
+
 def _closed(run: Run, capacity: Run, limits: Slo, price: PriceSpec) -> Judgement:
     """The closed loop under the SLO and the price of the run of rates. Raises InputError, PointsError."""
     for one, kind, where in ((run, "rate", "RUNS"), (capacity, "concurrency", "--capacity")):
@@ -343,7 +363,7 @@ def _own(point: PointSummary, by_endpoint: Balance) -> PointSummary:
 
 
 def _entries(run: Run, level: Level) -> list[PointEntry]:
-    return [entry for entry in run.manifest.complete_points if entry.level == level]
+    return [entry for entry in run.manifest.judged_points if entry.level == level]
 
 
 def client_verdicts(run: Run, itl_s: Mapping[Level, float | None]) -> dict[Level, ClientVerdict]:
@@ -506,7 +526,7 @@ def check_comparable(judgements: Sequence[Judgement]) -> list[str]:
         raise PointsError("the runs have different SLOs", where="slo", given=given, expected="one for all: --slo")
     sizes: dict[int | None, str] = {}
     for one in judgements:
-        if one.best is not None and one.best.point.level.rate_per_s is None:
+        if one.best is not None and one.best.point.of_whole_runs:
             size = set_size(one.best) or round(one.best.point.n_ok / one.best.point.repeat_count)
             sizes.setdefault(size, one.model)
     workloads = {one.workload_hash: one.source for one in judgements if one.workload_hash}

@@ -57,7 +57,10 @@ def answer(judgement: JudgedLevels) -> Answer:
     if n_met <= 1:
         only = f"the only one of {len(judged)} levels that appears to meet the SLO"
         which = only if len(judged) > 1 else "the only level measured"
-    looks = "" if decision.verdict == "met" and decision.p_by_level else " looks best"
+    if decision.p_good is not None:
+        which = f"the answer of the search; {len(judged)} levels measured"
+    sure = decision.p_good is not None or decision.p_by_level
+    looks = "" if decision.verdict == "met" and sure else " looks best"
     slo_figures = fmt.slo_figures(level).replace(" (steady window)", "")  # the first tile says so
     figures = ", ".join(text for text in (slo_figures, cost_text(level)) if text)
     tiles = (
@@ -77,10 +80,10 @@ def _cost_detail(level: EvaluatedLevel) -> str:
     ends = fmt.known_ends(level.intervals.get("usd_per_1m_output_tokens"))
     said = [f"{CONFIDENCE} interval {fmt.usd(ends[0])} to {fmt.usd(ends[1])}"] if ends else []
     run = "per run" if size is None else f"per run of {fmt.plural(size, 'request')}"
-    if level.point.level.rate_per_s is not None and cost.cost_usd is not None:
+    if not level.point.of_whole_runs and cost.cost_usd is not None:
         prices = {"request": cost.usd_per_request, "good request": cost.usd_per_good_request}
         said += [f"{fmt.usd(price)} per {what}" for what, price in prices.items() if price is not None]
-        idle = level.point.ratios["idle_share"]
+        idle = level.point.ratios.get("idle_share")
         said += [] if idle is None else [f"{fmt.percent(idle)} of the time idle"]
     else:
         said.append("no price given" if cost.cost_usd is None else f"{fmt.usd(cost.cost_usd)} {run}")
@@ -118,6 +121,10 @@ def _certainty(decision: Optimum) -> Tile:
     level = decision.recommended
     repeats, n = level.point.repeat_count, len(level.point.warnings)
     warned = f"; {fmt.plural(n, 'warning')} at this level, below" if n else ""
+    if decision.p_good is not None:
+        said = "meets the SLO and costs little more than the cheapest level that does, by all probes of the search"
+        met = f"P(SLO) {fmt.chance(level.p_met)}"
+        return Tile("Certainty", f"P(good) {fmt.chance(decision.p_good)}", f"{said}; {met}{warned}")
     if decision.p_opt is None and repeats == 1:
         said = fmt.effort_text(decision) or "no interval between repeats"
         return Tile("Certainty", f"SLO {level.slo_verdict}", f"one repeat; {said}{warned}")

@@ -33,7 +33,10 @@ _COLUMNS = {
     "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
-_ALIKE, _ALIKE_FROM = ("duration_s", "cost_usd", "ttft_sent_mean_s", "output_tokens"), 160  # at every rate, or nearly
+_ALIKE, _ALIKE_FROM = (
+    ("duration_s", "cost_usd", "ttft_sent_mean_s", "output_tokens"),
+    160,
+)  # at every rate, or nearly
 
 
 class Shown(NamedTuple):

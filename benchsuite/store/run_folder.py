@@ -294,8 +294,9 @@ class Run:
 
     @property
     def whole(self) -> pa.Table:
-        """The rows of the points that were measured to their end: an incomplete attempt has no wall time."""
-        whole = pc.is_in(_parts(self.table), value_set=pa.array(_parts_of(self.manifest), pa.string()))
+        """The rows of the points that are judged: an incomplete attempt has no wall time."""
+        judged = [part_name(point.point_id, point.attempt) for point in self.manifest.judged_points]
+        whole = pc.is_in(_parts(self.table), value_set=pa.array(judged, pa.string()))
         return self.table if pc.all(whole).as_py() else self.table.filter(whole)
 
 
