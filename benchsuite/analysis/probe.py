@@ -75,12 +75,14 @@ def can_judge(metric: Metric, kind: LevelKind) -> bool:
 
 def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[int, ProbeRows | None]:
     """How many requests of a probe that began after start_s have ended up to the first that has not; and what they say,
-    in the window up to when the last of them began; None below PARTS. At a rate one begins when it is due.
+    in the window up to when the last of them began; None below PARTS. At a rate one begins when it is due; so does one
+    that was never sent, as its connection failed.
 
     table: the probe's rows so far, as for requests.as_table, with `request_id`, which ends with a request's number.
     """
     number = np.array([int(name.rpartition("-")[2]) for name in table["request_id"].to_pylist()], dtype=np.int64)
-    began_s = table["sent_s" if level.rate_per_s is None else "scheduled_s"].cast("float64").to_numpy()
+    due_s, sent_s = (table[name].cast("float64").to_numpy() for name in ("scheduled_s", "sent_s"))
+    began_s = due_s if level.rate_per_s is not None else np.where(np.isnan(sent_s), due_s, sent_s)  # no connection
     inside = np.flatnonzero(began_s >= start_s)
     inside = inside[np.argsort(number[inside])]
     before = number[inside[:1]] - 1 if level.rate_per_s is None else number[began_s < start_s].max(initial=-1)

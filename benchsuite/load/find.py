@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,7 +31,7 @@ from benchsuite.saturation import saturates
 from benchsuite.spec import FindSpec, SweepSpec
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
-from benchsuite.store.run_folder import RunFolder, read_manifest
+from benchsuite.store.run_folder import RunFolder, read_manifest, read_run
 
 _POLL_S = 0.05
 _FAILED_SHARE = 0.5  # of a probe's requests: there is nothing to judge
@@ -64,6 +64,8 @@ class _Running:
     asked_s: float
     start_s: float | None = None  # of its window
     end_s: float | None = None
+    result: ProbeResult | None = None
+    reason: str | None = None  # why it has failed
 
 
 def search_spec(asked: SweepSpec, usd_per_hour: float | None, *, has_tail: bool) -> SearchSpec:
@@ -171,11 +173,17 @@ def refuse_another_slo(asked: SweepSpec, before: RunManifest, path: Path) -> Non
 
 @dataclasses.dataclass
 class FindRunner(SweepRunner):
-    """One session of a search. on_step: told the planner's every word, the end too."""
+    """One session of a search. on_step: told the planner's every word, the end too.
+
+    A probe counts once its last row is on the disk: its entry has a result then. One that was cut short is measured
+    again, and so is the first at a level during which the server went away, which may have had another cause.
+    """
 
     judge: Judge = dataclasses.field(kw_only=True)
     search: SearchSpec = dataclasses.field(kw_only=True)
     on_step: Callable[[Probe | End], None] = dataclasses.field(kw_only=True, default=lambda _: None)
+    _what: ClassVar = "the search"
+    _n_rows = 0  # of the probes that have ended, since the first hand-over
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,6 +199,34 @@ class FindRunner(SweepRunner):
         return []
 
     def _conduct(self, *_: object) -> int:
+        manifest = self.manifest
+        judged = [entry for entry in manifest.points if entry.probe is not None]
+        while judged and judged[-1].probe and judged[-1].probe["failed"]:  # its server may be another by now
+            judged.pop().probe = None
+        manifest.planned_points = [entry.point_id for entry in judged]
+        if lacking := [one for one in manifest.points if one.started_s is not None and one.ended_s is None]:
+            # of a killed session: what it cost counts
+            kept = {"point_id", "attempt", "concurrency", "rate_per_s", "closed_s"}
+            rows = read_run(self.folder.path, set(SCHEMA.names) - kept).table
+            ends = rows.group_by(["point_id", "attempt"]).aggregate([("closed_s", "max")]).to_pylist()
+            last_s = {(one["point_id"], one["attempt"]): one["closed_s_max"] for one in ends}
+            for entry in lacking:
+                entry.ended_s = last_s.get((entry.point_id, entry.attempt))
+        try:
+            return self._search()
+        except RunError as error:
+            self._pool.__exit__()  # before anyone reads the journals
+            unfinished = [entry for entry in manifest.points if entry.status == "running"]
+            for entry in unfinished:
+                entry.status, entry.ended_s = "failed", self._now_s()
+                self._n_rows += self.folder.finish_point(entry.point_id, entry.attempt)
+            if unfinished and (lost := self._pool.n_issued(None) - self._n_rows) > 0:
+                unfinished[-1].client = {"n_lost": lost}
+                unfinished[-1].reason = f"{lost} requests have no row: in flight, or not yet written"
+                error.add_line("lost", unfinished[-1].reason)
+            raise
+
+    def _search(self) -> int:
         manifest, running, step, asked_s = self.manifest, None, None, self._now_s()
         self.search, results = continued(self.search, self.spec.find, manifest)
         before, look = len(results), dict[str, Any]()
@@ -212,25 +248,37 @@ class FindRunner(SweepRunner):
             reports = self._hand_over(started, first=running is None)
             if running is not None:
                 self._finish(running, reports)
-            running = started
-            result = self._watch(step, started)
+                if running.entry.probe is None:  # its clocks went wrong
+                    results = [one for one in results if one is not running.result]
+            running, result = started, self._watch(step, started)
             if result is None:  # to be measured again
                 break
-            started.entry.probe = result.as_json()
+            started.result = result
             if (known := started.point.search) is not None:
                 known = dataclasses.replace(known, verdict=result.verdict, margins=result.margins)
                 started.point = dataclasses.replace(started.point, search=known)
-            results.append(result)
             asked_s = started.end_s or asked_s
-            self._write_manifest()
-            if result.failed or result.saturated:  # its users were given up; what queued up would be in the next one
-                self._finish(running, self._pool.end_probes(give_up=True))
-                running = None
-                if result.saturated:
-                    self._wait(started.point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
-                elif self._pool.breaker.reason is not None and not self._servers_answer():
-                    self._end_here("the search", self._pool.breaker.reason)
-                    break
+            if not result.failed:
+                results.append(result)
+            if not (result.failed or result.saturated):
+                continue
+            # its users are given up; what queued up would be in the next one
+            self._finish(started, self._pool.end_probes(give_up=True))
+            running, entry = None, started.entry
+            if result.saturated:
+                self._wait(started.point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
+                continue
+            self.view.note(f"{entry.point_id} failed: {entry.reason}")
+            if not self._server_is_back(started.point):
+                break
+            asked_s = self._now_s()
+            again = sum(one.point_id == entry.point_id and one.status == "failed" for one in manifest.points)
+            if started.reason is not None or again > 1:
+                entry.probe = result.as_json()
+                results.append(result)
+            else:
+                self.search = dataclasses.replace(self.search, spent_s=self.search.spent_s + result.seconds)
+                planner = Search(self.search)
         if running is not None:
             self._finish(
                 running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0, 0.0))
@@ -244,7 +292,7 @@ class FindRunner(SweepRunner):
 
     def _begin(self, step: Probe, results: Sequence[ProbeResult], asked_s: float) -> _Running:
         manifest, level, n_before = self.manifest, Level(step.level, self.search.kind), len(results)
-        repeat = sum(entry.level == level and entry.probe is not None for entry in manifest.points)
+        repeat = sum(one.level == step.level for one in results)
         point_id = f"f{n_before + 1:02d}-{level.point_id(repeat)}"
         attempts = [entry.attempt for entry in manifest.points if entry.point_id == point_id]
         attempt = max([*attempts, self.folder.last_attempts.get(point_id, -1)]) + 1
@@ -315,6 +363,7 @@ class FindRunner(SweepRunner):
         self.view.progress(point, self._pool.progress(), now_s - since_s)
 
     def _hand_over(self, probe: _Running, *, first: bool) -> list[WorkerReport]:
+        self._n_rows *= not first
         show = partial(self._show, probe, "handing over", self._now_s(), 0, 0, 0.0)
         return self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
@@ -348,6 +397,7 @@ class FindRunner(SweepRunner):
                 return result(0, None, failed=True)
             if probe.start_s is None and (counts.ended >= settled if loop is None else at_s >= begun_s + settle_s):
                 if counts.failed > _FAILED_SHARE * counts.ended and not (loop is not None and loop.drops):
+                    probe.reason = f"{counts.failed} of its first {counts.ended} requests failed"
                     pool.breaker.trip()
                     continue
                 if loop is None:
@@ -392,13 +442,17 @@ class FindRunner(SweepRunner):
                 rows = rows.set_column(place, SCHEMA.field(name), pa.array([at_s] * len(rows), SCHEMA.field(name).type))
             return rows
 
-        self.folder.finish_point(plan.point_id, plan.attempt, amend)
-        entry.client = client_facts(list(reports))
+        self._n_rows += self.folder.finish_point(plan.point_id, plan.attempt, amend)
+        entry.client, entry.status = client_facts(list(reports)), "stopped"
         rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
         if plan.open_loop is not None and probe.end_s is not None:
             entry.saturation = self._saturation(plan, rows)
-        failed = entry.probe is not None and entry.probe["failed"]
-        entry.status = "stopped" if entry.probe is None else "failed" if failed else "complete"
+        if probe.result is not None:
+            entry.status = "failed" if probe.result.failed else "complete"
+        if entry.status == "failed":
+            entry.reason = probe.reason or self._pool.breaker.reason
         self._check_clocks(entry)
+        if entry.status == "complete" and probe.result is not None:
+            entry.probe = probe.result.as_json()
         self._write_manifest()
         self.view.point_done(probe.point, rows, entry.ended_s - (entry.started_s or 0.0))

@@ -17,7 +17,7 @@ from benchsuite.clock import now_ns
 from benchsuite.load.open_loop import OpenLoopLoad
 from benchsuite.load.schedule import PointPlan
 from benchsuite.load.virtual_users import ClientState, PointLoad, Sink, Slot, VirtualUser
-from benchsuite.records import RequestRecord
+from benchsuite.records import RequestRecord, Status
 from benchsuite.telemetry.host import open_descriptors
 
 
@@ -57,13 +57,17 @@ class _OfProbes(PointLoad):
         before = getattr(self, "current", None)
         slots = [*self._slots, *probe.templates.values()]
         self._links = list(dict.fromkeys(slot.link for slot in slots))
-        self._stop_ticking()
+        ticks = not self._done.is_set()  # else it has been given up, and nobody would stop it again
+        if ticks:
+            self._stop_ticking()
         self.state.fds_end = open_descriptors()
         self._probes[probe.plan.point_id], self.current, self.state = probe, probe, probe.state
         self.state.fds_start = open_descriptors()
-        self._start_ticking()
+        if ticks:
+            self._start_ticking()
         if before is not None:
             before.sink.hide()
+        probe.sink.tick(now_ns())  # its counts are shown, none yet, before anyone reads them
 
     def _append(self, row: RequestRecord, origin_ns: int) -> None:  # noqa: ARG002
         probe = self._probes[row.point_id]
@@ -126,8 +130,8 @@ class HandOverLoad(_OfProbes):
         self._slots += [user.slot for user in users]
         self._backlog = max(self._backlog, 2 * len(self._users))
         self._take_place(probe)
-        self.surplus = max(self._busy - probe.n_users, 0)
         self._busy += len(users)
+        self.surplus = max(self._busy - probe.n_users, 0)
         for user in users:
             user.next(now_ns())
         if before is not None:
@@ -151,6 +155,10 @@ class HandOverLoad(_OfProbes):
         super().stop()
         if not self._busy:
             self._done.set()
+
+    def abort(self, status: Status = "cancelled", message: str = "the run was stopped") -> None:
+        super().abort(status, message)
+        self.stop()  # no user may be there at all
 
 
 class HandOverRates(_OfProbes, OpenLoopLoad):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from pyarrow import Table, array, compute, concat_tables
@@ -229,6 +229,7 @@ class SweepRunner:
     on_begun: Callable[[Path], None]
     tokenizer: TextTokenizer | None
     times_s: tuple[float, ...] = ()  # of a trace
+    _what: ClassVar = "the sweep"
 
     def __post_init__(self) -> None:
         manifest, probed, spec = self.manifest, self.probed, self.spec
@@ -298,6 +299,8 @@ class SweepRunner:
             with handlers, signals_delayed():  # the files are put together whatever comes
                 end = Anchor.now()
                 manifest.status = status
+                for entry in manifest.points:  # of what was cut short in its middle
+                    entry.status = "failed" if entry.status == "running" else entry.status
                 manifest.clock.end_monotonic_ns, manifest.clock.end_wall_ns = end.monotonic_ns, end.wall_ns
                 manifest.sessions[-1]["ended"] = utc(end.wall_ns)
                 try:
@@ -549,11 +552,11 @@ class SweepRunner:
         if back and not self._server_ended():
             return True
         late = f"the server did not come back within {most_s:g} s (--server-recovery-timeout-s)"
-        self._end_here("the sweep", "the server has ended" if back else late)
+        self._end_here("the server has ended" if back else late)
         return False
 
-    def _end_here(self, what: str, reason: str) -> None:
-        self._failures.append(f"{what} ends here: {reason}")
+    def _end_here(self, reason: str) -> None:
+        self._failures.append(f"{self._what} ends here: {reason}")
         self.view.note(self._failures[-1])
 
     def _check_clocks(self, entry: PointEntry) -> None:

@@ -403,7 +403,7 @@ class PointLoad:
     def abort(self, status: Status = "cancelled", message: str = "the run was stopped") -> None:
         """Send nothing new and give up what is in flight."""
         self.stopping = True
-        for user in self._users:
+        for user in [*self._users]:  # one may leave at once
             user.abort(status, message)
 
     def watch(self, at_ns: int) -> None:
@@ -559,11 +559,15 @@ class CircuitBreaker:
 
     numbers: Any
 
-    def arm(self, n_users: int, max_failed: int | None) -> None:
+    def arm(self, n_users: int, max_failed: int | None, *, anew: bool = True) -> None:
         """Count from 0. The point is given up when the last max(2 n_users, 20) requests had no server, in the order in
-        which they ended, or when more than max_failed failed in any way (None: any number may)."""
+        which they ended, or when more than max_failed failed in any way (None: any number may).
+
+        anew: no, while requests are open, which may trip it this moment: only the limits are other ones."""
         limits = max(2 * n_users, _LEAST_STREAK), _NO_LIMIT if max_failed is None else max_failed
-        self.numbers.get_obj()[:] = [0, 0, _WHOLE, *limits]
+        self.numbers.get_obj()[_STREAK_LIMIT:] = limits
+        if anew:
+            self.numbers.get_obj()[:_STREAK_LIMIT] = [0, 0, _WHOLE]
 
     def note(self, row: RequestRecord) -> None:
         """Count a row. A request that we gave up ourselves says nothing of the server."""

@@ -334,6 +334,7 @@ class Worker:
                     over.cancel()
                     pipe.send(await self._close(shares.pop(0)))
                 order = await following()
+                reach("order")
             if order == ABORT:
                 load.abort("cancelled", "more requests came than ended")
             else:
@@ -342,6 +343,9 @@ class Worker:
             return await self._close(shares.pop(0))
         finally:
             loop.remove_reader(pipe.fileno())
+            if not running.done():  # whoever ordered it is gone: what is in flight is a row all the same
+                load.abort()
+                await asyncio.wait({running})
             for share in shares:
                 share.sink.close()
 

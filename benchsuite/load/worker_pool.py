@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
@@ -159,6 +159,7 @@ class WorkerPool:
         self.waiting: MutableSequence[int] = self._shared.waiting
         self._pipes: list[Pipe] = []
         self._processes = []
+        self._ticks, self._silent_s, self._looked_s = [0.0] * self.n_workers, [0.0] * self.n_workers, 0.0
         try:
             for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
@@ -226,10 +227,16 @@ class WorkerPool:
             raise
 
     def _orders(
-        self, plan: PointPlan, journal_path: Callable[[int], Path] | None, max_failed: int | None, **more: Any
+        self,
+        plan: PointPlan,
+        journal_path: Callable[[int], Path] | None,
+        max_failed: int | None,
+        *,
+        anew: bool = True,
+        **more: Any,
     ) -> list[PointOrder]:
         shared, n = self._shared, self.n_workers
-        self.breaker.arm(plan.users, max_failed)
+        self.breaker.arm(plan.users, max_failed, anew=anew)
         whole, rest = divmod(plan.users if plan.open_loop is None else plan.open_loop.connections, n)
         shared.progress[:] = [0.0] * len(shared.progress)
         return [
@@ -259,7 +266,7 @@ class WorkerPool:
         if first:
             self._shared.cursor.get_obj().value = 0
         try:
-            self._send(self._orders(plan, journal_path, None, hands_over=True))
+            self._send(self._orders(plan, journal_path, None, anew=first, hands_over=True))
             for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
             self.handed_over_ns = now_ns() + _START_DELAY_NS
@@ -281,7 +288,8 @@ class WorkerPool:
             raise
 
     def check(self) -> None:
-        """Raises RunError if a worker has died or failed while nothing is expected of it."""
+        """Raises RunError if a worker has died, failed or fallen silent while nothing is expected of it."""
+        self._look_for_silence()
         for worker, pipe in enumerate(self._pipes):
             if pipe.poll():
                 try:
@@ -298,19 +306,23 @@ class WorkerPool:
             except OSError:
                 raise self._death(worker) from None
 
+    def _look_for_silence(self, spared: Collection[int] = ()) -> None:
+        """Raises RunError for a worker that should tick and does not. spared: these need not."""
+        now_s, before, self._ticks = time.monotonic(), self._ticks, list(self._shared.progress[NUMBERS - 1 :: NUMBERS])
+        for i, (n_before, n) in enumerate(zip(before, self._ticks, strict=True)):
+            # in short steps: while this process was stopped itself, nobody was silent
+            still = n == n_before and i not in spared
+            self._silent_s[i] = self._silent_s[i] + min(now_s - self._looked_s, 1.0) if still else 0.0
+            if self._silent_s[i] > _SILENT_S:
+                raise self._death(i)
+        self._looked_s = now_s
+
     def _gather(self, on_progress: Callable[[ProgressSnapshot], None], most_s: float | None = None) -> list[Any]:
         """One answer of each worker, in their order. most_s: how long that may take; None: as long as they tick."""
         answers: dict[int, Any] = {}
-        began_s = looked_s = time.monotonic()
-        ticks, silent_s = self._ticks(), [0.0] * self.n_workers
+        began_s = time.monotonic()
         while len(answers) < self.n_workers:
-            now_s = time.monotonic()
-            for i, (before, n) in enumerate(zip(ticks, ticks := self._ticks(), strict=True)):
-                # in short steps: while this process was stopped itself, nobody was silent
-                silent_s[i] = 0.0 if n != before else silent_s[i] + min(now_s - looked_s, 1.0)
-                if most_s is None and i not in answers and silent_s[i] > _SILENT_S:
-                    raise self._death(i)
-            looked_s = now_s
+            self._look_for_silence(answers if most_s is None else range(self.n_workers))
             if most_s is not None and time.monotonic() - began_s > most_s:
                 late = next(i for i in range(self.n_workers) if i not in answers)
                 raise RunError(
@@ -329,9 +341,6 @@ class WorkerPool:
             on_progress(self.progress())
         return [answers[i] for i in range(self.n_workers)]
 
-    def _ticks(self) -> list[float]:
-        return list(self._shared.progress[NUMBERS - 1 :: NUMBERS])
-
     def _death(self, worker: int) -> RunError:
         self._processes[worker].join(_CLOSE_S)
         code = self._processes[worker].exitcode
@@ -347,10 +356,12 @@ class WorkerPool:
         done, failed, tokens, ttft_sum, ttft_n = (sum(numbers[k::NUMBERS]) for k in range(5))
         return ProgressSnapshot(int(done), int(failed), int(tokens), ttft_sum / ttft_n if ttft_n else None)
 
-    def n_issued(self, plan: PointPlan) -> int:
-        """How many requests of the point that was run last were taken, or due: by processes that died, too."""
-        if plan.open_loop is None:
-            return min(int(self._shared.cursor.get_obj().value), plan.n_requests)
+    def n_issued(self, plan: PointPlan | None) -> int:
+        """How many requests of the point that was run last were taken, or due: by processes that died, too. None: of
+        the probes since the first hand-over."""
+        if plan is None or plan.open_loop is None:
+            taken = int(self._shared.cursor.get_obj().value)
+            return taken if plan is None else min(taken, plan.n_requests)
         return int(sum(self._shared.progress[ISSUED::NUMBERS]))
 
     def drain(self) -> None:

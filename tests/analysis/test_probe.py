@@ -151,6 +151,23 @@ def test_a_probe_is_read_up_to_its_first_request_that_has_not_ended():
     assert rows_of_probe(table, Level(1), slo, 100.0) == (0, None)
 
 
+def test_a_request_without_a_connection_counts_too():
+    """Of 50 a second apart every fifth was never sent, as its server was not there: none ends the count, and all are
+    failed requests."""
+    made = []
+    for k in range(50):
+        known = {"scheduled_s": float(k), "request_id": f"f01-c0001-r0-{k:05d}", "concurrency": 1}
+        if k % 5 == 4:
+            made.append(request_row(None, None, **known, status="connect_error"))
+        else:
+            made.append(request_row(float(k), 0.05, [0.001] * 3, **known))
+    table = pa.Table.from_pylist([row._asdict() for row in made], schema=SCHEMA)
+    n, found = rows_of_probe(table, Level(1), parse_slo("ttft_mean<100ms"), 0.0)
+
+    assert (n, found.sums["failed"].sum()) == (50, 10)
+    assert look(parse_slo("ttft_mean<100ms"), found, Level(1)).verdict == "missed"
+
+
 def test_requests_of_a_rate_count_from_when_they_were_due():
     """Ten a second from second 10 on, answered 50 ms after they were sent, every other one 20 ms late. Those due before
     20 s are left out and every tenth was dropped; the 150th from there has no row yet, so that 149 are judged."""

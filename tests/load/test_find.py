@@ -75,13 +75,17 @@ def search(
     return steps
 
 
+def counted(run):
+    return [point for point in run.manifest.points if point.probe is not None]
+
+
 def numbers(run) -> list[int]:
     return [int(name.rpartition("-")[2]) for name in run.table["request_id"].to_pylist()]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """A whole search with two workers, stopped after three probes and resumed."""
+    """A whole search with two workers, stopped as its third probe was to hand over, and resumed."""
     folder = tmp_path_factory.mktemp("find") / "run"
     with simulator(ENGINE) as server:
         with pytest.raises(Stopped):
@@ -119,14 +123,20 @@ def test_the_server_is_never_drained(found):
 
 
 def test_a_resumed_search_goes_on_with_the_same_next_level(found):
-    """Its first step is the planner's next after what lies in the manifest; no probe is measured again."""
+    """Its first step is the planner's next after the probes whose last row was on the disk: none of them is measured
+    again, and the one that was cut short is."""
     before, after, steps = found
-    done = [ProbeResult.of(point.probe) for point in before.manifest.points]
+    first, second, cut = before.manifest.points
+    done, again = [ProbeResult.of(point.probe) for point in (first, second)], after.manifest.points[3]
 
+    assert (cut.status, cut.probe) == ("failed", None)
+    assert (again.point_id, again.attempt, again.status) == (cut.point_id, 1, "complete")
+    assert after.manifest.points[2].ended_s is not None
     assert steps[0] == Search(SEARCH).next(done)
     assert isinstance(steps[-1], End)
-    assert [point.probe for point in after.manifest.points][:3] == [point.probe for point in before.manifest.points]
-    assert steps[-1] == Search(SEARCH).next([ProbeResult.of(point.probe) for point in after.manifest.points])
+    assert [point.probe for point in after.manifest.points][:2] == [first.probe, second.probe]
+    assert steps[-1] == Search(SEARCH).next([ProbeResult.of(point.probe) for point in counted(after)])
+    assert after.manifest.planned_points == [point.point_id for point in counted(after)]
     assert before.manifest.search.end is None
     stored = after.manifest.search.end
     assert stored.reason == steps[-1].reason
@@ -213,10 +223,11 @@ def test_a_rate_that_saturates_has_missed(found_rates):
 def test_a_resumed_search_of_rates_goes_on(found_rates):
     """With the planner's next after what lies in the manifest; its answer is no rate that the server cannot serve."""
     before, after, steps = found_rates
-    done = [ProbeResult.of(point.probe) for point in before.manifest.points]
+    done = [ProbeResult.of(point.probe) for point in counted(before)]
 
+    assert 0 < len(done) == len(before.manifest.points) - 1  # the last had not ended
     assert steps[0] == Search(RATES).next(done)
-    assert steps[-1] == Search(RATES).next([ProbeResult.of(point.probe) for point in after.manifest.points])
+    assert steps[-1] == Search(RATES).next([ProbeResult.of(point.probe) for point in counted(after)])
     assert steps[-1].answer is None or steps[-1].answer.level < 1 / 0.03
 
 
@@ -257,8 +268,8 @@ def test_what_is_dropped_misses(tmp_path):
 def test_the_first_rate_is_that_of_a_closed_loop(tmp_path):
     """7/10 of what the server does for 32 users, which is not above 33 a second; the manifest says what was sent."""
     with simulator(ONE_AT_A_TIME) as server, pytest.raises(Stopped):
-        search(server.base_url, tmp_path / "run", dataclasses.replace(RATES, start=None), most=1)
-    (first,) = read_run(tmp_path / "run").manifest.points
+        search(server.base_url, tmp_path / "run", dataclasses.replace(RATES, start=None), most=2)
+    first, _ = read_run(tmp_path / "run").manifest.points
 
     assert 0.1 <= first.rate_per_s <= 0.7 / 0.03
     assert first.warmup["n_ok"] >= 4 * 32
