@@ -241,7 +241,7 @@ class FindRunner(SweepRunner):
             self.on_step(step)
             if isinstance(step, End):
                 if step.reason == "server_lost":
-                    self._end_here("the search", "two probes in a row gave no figures")
+                    self._end_here("two probes in a row gave no figures")
                 break
             started = self._begin(step, results, asked_s)
             started.entry.warmup, look = look, {}

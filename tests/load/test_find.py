@@ -14,7 +14,7 @@ from benchsuite.analysis.probe import look, rows_of_probe
 from benchsuite.analysis.requests import level_rows
 from benchsuite.errors import InputError, RunError
 from benchsuite.load.arrivals import unending
-from benchsuite.load.find import FindRunner
+from benchsuite.load.find import FindRunner, continued
 from benchsuite.load.search import End, ProbeResult, Search, SearchSpec
 from benchsuite.load.sweep import sweep
 from benchsuite.progress import View
@@ -75,6 +75,11 @@ def search(
     return steps
 
 
+def planner(search: SearchSpec, run) -> Search:
+    """That of the run's last session, which knows what attempts cost that came to nothing."""
+    return Search(continued(search, None, run.manifest)[0])
+
+
 def counted(run):
     return [point for point in run.manifest.points if point.probe is not None]
 
@@ -132,10 +137,10 @@ def test_a_resumed_search_goes_on_with_the_same_next_level(found):
     assert (cut.status, cut.probe) == ("failed", None)
     assert (again.point_id, again.attempt, again.status) == (cut.point_id, 1, "complete")
     assert after.manifest.points[2].ended_s is not None
-    assert steps[0] == Search(SEARCH).next(done)
+    assert steps[0] == planner(SEARCH, after).next(done)
     assert isinstance(steps[-1], End)
     assert [point.probe for point in after.manifest.points][:2] == [first.probe, second.probe]
-    assert steps[-1] == Search(SEARCH).next([ProbeResult.of(point.probe) for point in counted(after)])
+    assert steps[-1] == planner(SEARCH, after).next([ProbeResult.of(point.probe) for point in counted(after)])
     assert after.manifest.planned_points == [point.point_id for point in counted(after)]
     assert before.manifest.search.end is None
     stored = after.manifest.search.end
@@ -226,8 +231,8 @@ def test_a_resumed_search_of_rates_goes_on(found_rates):
     done = [ProbeResult.of(point.probe) for point in counted(before)]
 
     assert 0 < len(done) == len(before.manifest.points) - 1  # the last had not ended
-    assert steps[0] == Search(RATES).next(done)
-    assert steps[-1] == Search(RATES).next([ProbeResult.of(point.probe) for point in counted(after)])
+    assert steps[0] == planner(RATES, after).next(done)
+    assert steps[-1] == planner(RATES, after).next([ProbeResult.of(point.probe) for point in counted(after)])
     assert steps[-1].answer is None or steps[-1].answer.level < 1 / 0.03
 
 
