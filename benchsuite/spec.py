@@ -363,7 +363,7 @@ class FindSpec(StrictModel, flags="--"):
     @field_validator("tolerance", "slack", "confidence")
     @classmethod
     def _shares(cls, value: Any, info: ValidationInfo) -> Any:
-        low, high = (0.5, 0.999) if info.field_name == "confidence" else (0.005, 0.5)
+        low, high = (0.5, 0.9999) if info.field_name == "confidence" else (0.005, 0.5)
         if not isinstance(value, float) or not low <= value <= high:
             raise ValueError(f"expected a share from {low:g} to {high:g}, such as {'95%' if low == 0.5 else '5%'}")
         return value
