@@ -398,7 +398,6 @@ NOT_OF_A_SEARCH = {
     "load.cooldown_min_s": "nothing: the server is not drained between probes",
     "load.max_request_rate": 'find.variable = "rate" (--variable rate)',
     "load.max_errors": "a limit in the SLO, such as error_rate<5%; without one a level with more than 1% is out",
-    "load.server_recovery_timeout_s": "nothing: a search ends where its server does, and --resume goes on with it",
     "telemetry.idle_power_s": "nothing: no idle power is measured",
     "server.fallback": "`benchsuite sweep`: a search knows one price, that of the GPUs",
     "arrivals.rate_profile": "a constant rate",

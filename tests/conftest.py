@@ -49,8 +49,8 @@ LONG = {
     "test_endpoints", "test_export", "test_faults", "test_find", "test_find_command", "test_foreign_text",
     "test_framing", "test_fuzz", "test_gate_command", "test_gateways", "test_guide", "test_interleave",
     "test_launch_local", "test_matrix_command", "test_one_verdict", "test_open_loop", "test_open_loop_crashes",
-    "test_package", "test_page", "test_pages_in_a_browser", "test_portable", "test_random_lengths", "test_resume", "test_run_folder_is_data",
-    "test_secrets", "test_served", "test_signals",
+    "test_package", "test_page", "test_pages_in_a_browser", "test_portable", "test_random_lengths", "test_resume",
+    "test_run_folder_is_data", "test_secrets", "test_served", "test_signals",
 }  # fmt: skip
 
 
