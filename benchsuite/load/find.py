@@ -263,7 +263,7 @@ class FindRunner(SweepRunner):
             if not (result.failed or result.saturated):
                 continue
             # its users are given up; what queued up would be in the next one
-            self._finish(started, self._pool.end_probes(give_up=True))
+            self._finish(started, self._pool.end_probes(give_up=result.saturated))
             running, entry = None, started.entry
             if result.saturated:
                 self._wait(started.point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
