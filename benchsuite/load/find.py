@@ -388,7 +388,7 @@ class FindRunner(SweepRunner):
             if probe.start_s is None:
                 self._show(probe, "settling", since_s, settled if loop is None else 0, 0, settle_s)
             else:
-                self._show(probe, "measuring", since_s, looks[0], settled, window_s)
+                self._show(probe, "measuring", since_s, looks[0], settled, settle_s + window_s)
             pool.check()
             if pool.stopping:
                 return None
@@ -403,9 +403,8 @@ class FindRunner(SweepRunner):
                 if loop is None:
                     probe.start_s = at_s
                 else:
-                    probe.start_s = since_s = begun_s + settle_s
-                    settled = counts.ended
-                    next_s = since_s + window_s / _CHECKS
+                    probe.start_s, settled = begun_s + settle_s, counts.ended
+                    next_s = probe.start_s + window_s / _CHECKS
             elif probe.start_s is not None and (counts.ended >= settled + looks[0] if loop is None else at_s >= next_s):
                 rows = pa.concat_tables([read_journal(path) for path in probe.paths])
                 if loop is not None:  # what has ended is in the journals a moment later
@@ -421,7 +420,7 @@ class FindRunner(SweepRunner):
                         return result(len(rows), None, saturated=True)
                     if not whole:
                         part += 1
-                        next_s = since_s + window_s * part / _CHECKS
+                        next_s = probe.start_s + window_s * part / _CHECKS
                         continue
                 n, judged = self.judge(rows, probe.plan.level, probe.start_s)
                 while judged is not None and n >= looks[0]:
