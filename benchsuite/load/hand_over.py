@@ -167,13 +167,13 @@ class HandOverRates(_OfProbes, OpenLoopLoad):
 
     def __init__(
         self, plan: PointPlan, share: tuple[int, int], new_slot: Callable[[int], Slot], n_endpoints: int,
-        limits: tuple[int, int, int],
+        limits: tuple[int, int, int], issued: Callable[[int], object] = lambda _: None,
     ) -> None:  # fmt: skip
         assert plan.open_loop is not None
         self._probes = {}
         self._coming: tuple[ProbeShare, int] | None = None
         self._begun = asyncio.Event()
-        super().__init__(plan.open_loop, (), share, new_slot, n_endpoints, 0, limits, self, lambda: 0)
+        super().__init__(plan.open_loop, (), share, new_slot, n_endpoints, 0, limits, self, lambda: 0, issued)
 
     async def prepare(self, probe: ProbeShare) -> None:
         """Open the connections that it is to have besides those that are there."""

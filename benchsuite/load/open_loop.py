@@ -92,7 +92,7 @@ class OpenLoopLoad(PointLoad):
         limits: tuple[int, int, int],
         sink: Sink,
         others_open: Callable[[], int],
-        issued: Callable[[int], None] = lambda _: None,
+        issued: Callable[[int], object] = lambda _: None,
     ) -> None:
         slots = [new_slot(i % n_endpoints) for i in range(max(n_open, n_endpoints))]
         super().__init__(slots, lambda: None, limits, sink)

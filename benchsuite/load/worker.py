@@ -285,8 +285,10 @@ class Worker:
             load = HandOverLoad(self._next_index, self.limits, self._pause())
         else:
             self._texts = None
-            share_of_arrivals = self.context.worker, self.n_workers
-            load = HandOverRates(order.plan, share_of_arrivals, self._new_slot(order), n_endpoints, self.limits)
+            load = HandOverRates(
+                order.plan, (self.context.worker, self.n_workers), self._new_slot(order), n_endpoints, self.limits,
+                lambda _: self._next_index(),  # which counts them, whoever dies
+            )  # fmt: skip
         await load.connect()
 
         def ordered() -> None:
