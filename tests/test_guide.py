@@ -28,7 +28,6 @@ RUN = ("", "two-servers")  # marks of blocks that are run: a comment before the 
 # what makes a command of the guide small enough for a test; it stays the guide's command
 SMALL = ["--max-output-tokens", "3", "--warmup-requests", "0", "--gpu", "off"]
 FEW = {
-    "results/qwen": ["--requests", "64", "--concurrency", "2,4", "--repeats", "1"],
     "results/rates": [
         "--rate",
         "20,40",
@@ -47,7 +46,7 @@ FEW = {
 }
 # what a command may end with besides 0: a machine under test is not a machine to measure on
 MAY = {"doctor": {0, 1}, "gate": {0, 5, 6}} | {
-    verb: {0, 6} for verb in ("sweep", "demo", "decide", "import", "matrix", "frontier", "plan")
+    verb: {0, 6} for verb in ("find", "sweep", "demo", "decide", "import", "matrix", "frontier", "plan")
 }
 
 
@@ -160,9 +159,11 @@ def ended(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def shrunk(words: list[str]) -> list[str]:
-    """A sweep made small, by flags behind the guide's own; what the guide itself says of size stays."""
-    if words[0] != "sweep" or {"--resume", "--print-spec"} & set(words):
+    """A sweep or a search made small, by flags behind the guide's own; what the guide itself says of size stays."""
+    if words[0] not in ("sweep", "find") or {"--resume", "--print-spec", "--dry-run"} & set(words):
         return words
+    if words[0] == "find":
+        return [*words, *SMALL[:2], *SMALL[4:], "--budget-min", "0.1", "--high", "8"]
     small = [*SMALL, *FEW.get(words[words.index("--output") + 1], [])]
     return [*words, *(small if "--max-output-tokens" not in words else small[2:])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ def command(
     for line in [] if quiet else others:
         say(console, line, indent=2)
     if judgement is not None and not quiet:
-        say(console, f"files in {path}: report.html, summary.json, requests.parquet, manifest.json", style="dim")
+        files = "report.html, summary.json, requests.parquet, manifest.json"
+        say(console, f"files in {path}: {files}; all levels: benchsuite decide {shlex.quote(str(path))}", style="dim")
     if as_json:
         print_json(search_json(run.manifest) if judgement is None else summary_json(judgement))
     if code == UNDECIDED and went_by.find is not None:
