@@ -363,6 +363,11 @@ class RunManifest(Facts):
         return [point for point in self.points if point.status == "complete"]
 
     @property
+    def probes(self) -> list[tuple[PointEntry, ProbeFacts]]:
+        """Those of a search that gave a result, in their order."""
+        return [(p, ProbeFacts.model_validate(p.probe)) for p in self.points if p.probe is not None]
+
+    @property
     def judged_points(self) -> list[PointEntry]:
         """The complete ones; of a level that has confirming probes those alone: short ones are no repeats of them."""
         confirmed = {p.level for p in self.complete_points if p.probe is not None and p.probe["phase"] == "confirm"}

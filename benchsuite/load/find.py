@@ -364,13 +364,15 @@ class FindRunner(SweepRunner):
 
     def _hand_over(self, probe: _Running, *, first: bool) -> list[WorkerReport]:
         self._n_rows *= not first
-        show = partial(self._show, probe, "handing over", self._now_s(), 0, 0, 0.0)
+        since_s = probe.asked_s if probe.plan.open_loop is None else self._now_s()
+        show = partial(self._show, probe, "handing over", since_s, 0, 0, 0.0)
         return self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
     def _watch(self, step: Probe, probe: _Running) -> ProbeResult | None:
         """Let it settle, then look at its rows until a look decides; None: the search is to stop."""
         pool, settled, looks, loop = self._pool, probe.plan.users, list(step.looks), probe.plan.open_loop
-        since_s, begun_s = self._now_s(), (pool.handed_over_ns - self._origin_ns) / NS_PER_S
+        since_s, before = probe.asked_s if loop is None else self._now_s(), 0
+        begun_s = (pool.handed_over_ns - self._origin_ns) / NS_PER_S
         marked: tuple[float, int] | None = None  # when a look is due, and what has ended
         part, next_s = 1, 0.0  # of a rate's window, at whose end its saturation is looked for
         settle_s, window_s = (0.0, 0.0) if loop is None else (loop.before_s, loop.window_s)
@@ -388,7 +390,7 @@ class FindRunner(SweepRunner):
             if probe.start_s is None:
                 self._show(probe, "settling", since_s, settled if loop is None else 0, 0, settle_s)
             else:
-                self._show(probe, "measuring", since_s, looks[0], settled, settle_s + window_s)
+                self._show(probe, "measuring", since_s, looks[0], before, settle_s + window_s)
             pool.check()
             if pool.stopping:
                 return None
@@ -401,10 +403,10 @@ class FindRunner(SweepRunner):
                     pool.breaker.trip()
                     continue
                 if loop is None:
-                    probe.start_s = at_s
+                    probe.start_s, before = at_s, counts.ended + settled  # what is in flight now is not judged
                 else:
                     probe.start_s, settled = begun_s + settle_s, counts.ended
-                    next_s = probe.start_s + window_s / _CHECKS
+                    next_s, before = probe.start_s + window_s / _CHECKS, settled
             elif probe.start_s is not None and (counts.ended >= settled + looks[0] if loop is None else at_s >= next_s):
                 rows = pa.concat_tables([read_journal(path) for path in probe.paths])
                 if loop is not None:  # what has ended is in the journals a moment later

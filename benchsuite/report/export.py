@@ -23,7 +23,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement, judged_again, judged_spec
-from benchsuite.report.level_tables import CLOSED_LOOP, CLOSED_LOOP_TITLE, closed_loop_table
+from benchsuite.report.level_tables import CLOSED_LOOP, CLOSED_LOOP_TITLE, SEARCH_TITLE, closed_loop_table, search_table
 from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.store.run_folder import Run
 
@@ -63,6 +63,7 @@ def _markdown(one: Judgement) -> str:
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(fmt.spaced(warn.finding))}"
         for warn, levels in fmt.same_warnings(warn for j in one.judged for warn in j.point.warnings)
     ]
+    searched, path = [] if one.run is None else fmt.search_answer(one.run.manifest), search_table(one)
     several = fmt.has_intervals(one.judged)  # then a level with one run has no interval like the others'
     cells = [fmt.cell if several and j.point.repeat_count == 1 else fmt.interval_cell for j in one.judged]
     rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]
@@ -71,6 +72,8 @@ def _markdown(one: Judgement) -> str:
         f"**{said[0]}**",
         *(f"Judged again: {markdown_text(text)}." for text in judged_again(one)),
         "\n".join(f"- {aside}" for aside in said[1:]),
+        "\n".join(f"- search: {markdown_text(line)}" for line in searched),
+        f"{SEARCH_TITLE}:\n\n" + "\n".join(markdown_table(*fmt.known_columns(*path))) if path else "",
         "\n".join(markdown_table(*fmt.known_columns((*map(fmt.head, columns), "SLO"), rows))),
         f"{CLOSED_LOOP_TITLE}:\n\n" + "\n".join(markdown_table(*closed, right=closed[0]))
         if (closed := closed_loop_table(one.judged))

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
-from benchsuite.manifest import SearchFacts
+from benchsuite.manifest import RunManifest, SearchFacts
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit
+from benchsuite.spec import parse_spec
 from benchsuite.warning_table import DISTURBING, Finding
 
 DASH = "\u2013"
@@ -116,6 +117,13 @@ def search_lines(search: SearchFacts, slo: str) -> list[str]:
         more = plural(end.answer.more, "probe")
         lines.append(f"ten more minutes ({more}) would most likely bring P(good) to {chance(end.answer.more_p_good)}")
     return lines
+
+
+def search_answer(manifest: RunManifest) -> list[str]:
+    """search_lines of a run's folder; [] of a sweep."""
+    if manifest.search is None:
+        return []
+    return search_lines(manifest.search, str(parse_spec(manifest.spec, where="manifest.json").limits))
 
 
 def _with_ends(ends: Sequence[float], shown: Callable[[float | None], str], times: float = 1.0) -> str:

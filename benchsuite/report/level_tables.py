@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import exp
 from typing import Any, NamedTuple
 
 from benchsuite.analysis.gpu import J_PER_KWH
+from benchsuite.analysis.intervals import Z
 from benchsuite.metrics import BY_COLUMN, LATENCIES, REASONING, STATS, Statistic
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
@@ -163,6 +165,45 @@ CLOSED_LOOP = (
     "idle_share_predicted", "usd_per_1m_output_tokens", "usd_per_1m_at_capacity", "usd_per_request",
     "usd_per_request_at_capacity",
 )  # fmt: skip
+
+
+_MOST_LN = 100.0  # what a foreign folder may say
+SEARCH_TITLE = "Probes of the search, in their order"
+
+
+def search_table(judgement: Judgement) -> tuple[Row, list[Row]] | None:
+    """What each probe of a search was for and found: the limit with the least margin (limit over figure, less 1), with
+    a 95 % interval within the probe, its verdict, what came a second and what one of it costs. None of a sweep."""
+    if judgement.run is None or (search := judgement.run.manifest.search) is None:
+        return None
+    probes, hour = judgement.run.manifest.probes, judgement.usd_per_hour_total
+    good, rows, seconds = search.per == "good_request", list[Row](), 0.0
+    for entry, probe in probes:
+        seconds += probe.seconds
+        binding = min(probe.margins, key=lambda name: probe.margins[name][0], default=None)
+        margin = fmt.DASH
+        if binding is not None:
+            value, error = probe.margins[binding]
+            low, high = (fmt.margin_text(value + z * error).removesuffix(" %") for z in (-Z, Z))
+            margin = f"{fmt.margin_text(value)} [{low}, {high}]"
+        per_s = None if probe.ln_x is None or abs(probe.ln_x[0]) > _MOST_LN else exp(probe.ln_x[0])
+        usd = None if hour is None or per_s is None else hour / 3600 / per_s * (1 if good else 1e6)
+        rows.append(
+            (
+                str(entry.level or probe.level),
+                probe.phase,
+                fmt.count(probe.n_requests),
+                binding or fmt.DASH,
+                margin,
+                "failed" if probe.failed else probe.verdict or fmt.DASH,
+                fmt.number(per_s),
+                fmt.usd(usd),
+                fmt.number(seconds / 60),
+            )
+        )
+    head = fmt.level_head(entry.level for entry, _ in probes if entry.level is not None)
+    paid = ("good requests/s", "$ per good request") if good else ("output tok/s", "$/1M out")
+    return (head, "phase", "judged", "nearest limit", "margin", "verdict", *paid, "min so far"), rows
 
 
 def closed_loop_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:

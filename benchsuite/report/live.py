@@ -356,12 +356,13 @@ class SweepView(View):
             if self._shown is None or self._shown[0] != point.index or self._shown[1] == _IDLE_POWER:
                 self._point_began_s = now_s
             self._began_s = now_s if self._began_s is None else self._began_s
-            if point.search is None or point.phase != _MEASURING:  # a probe settles and is measured without a break
-                self._rates = RollingRates()
         elif elapsed_s - self._shown_at_s < (_PLAIN_EVERY_S if self._plain else _TERMINAL_EVERY_S):
             self._say_notes()
             return
         begun = self._shown is None or self._shown[0] != point.index
+        # a probe of a closed loop is handed over to, settles and is measured without a break
+        if fresh and (begun or point.search is None or point.level.kind == "rate"):
+            self._rates = RollingRates()
         self._shown, self._shown_at_s = (point.index, point.phase), elapsed_s
         self._rates.note(elapsed_s, progress)
         with self._printing():

@@ -202,7 +202,12 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     curves = sections_levels.distribution_figures(judgement)
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
+    path = level_tables.search_table(judgement)
+    probes = None if path is None else Table("search", *path, level_tables.SEARCH_TITLE, left=(1, 3, 5), note=_MARGIN)
+    answered = [fmt.spaced(fmt.sentence(line)) for line in fmt.search_answer(judgement.facts.manifest)]
     return [
+        Section("search", "Search", figures=[sections_levels.search_figure(judgement)], items=answered,
+                tables=[probes]),
         Section("curves", "Curves", f"Against {'the rate' if judgement.of_rates else 'concurrency'}",
                 figures=metrics[:_CURVES]),
         Section("levels", "Levels", text=" ".join([_INTERVALS] * several + [*of_table]), tables=[levels]),
@@ -234,6 +239,10 @@ _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie b
 _INTERVALS = (
     f"Value [{CONFIDENCE} interval over the repeats]. P(SLO): share of resampled runs that keep every limit. "
     "P(optimal): how often the rule picks the level when the runs of all levels are resampled together."
+)
+_MARGIN = (
+    "Margin: the limit over the figure, less 1 (of a lower limit the other way round), with a 95 % interval within the "
+    "probe; above 0 the limit is kept. Minutes: of probes, as they count for the budget."
 )
 _CLIENT = (
     "Read lag: from the kernel's receive timestamp until this program reads the bytes; with kernel timestamps it is in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -283,6 +284,26 @@ def level_figure(
         frame=frame,
     )
     return Figure(title, chart, *series_table(series, y_label), note)
+
+
+def search_figure(judgement: Judgement) -> Figure | None:
+    """The least margin over the level, of the last probe at each; None of a sweep."""
+    probes = judgement.facts.manifest.probes
+    known = {
+        probe.level: min(value for value, _ in probe.margins.values())
+        for _, probe in probes
+        if probe.margins and not probe.failed
+    }
+    if not known:
+        return None
+    kind = kind_of(j.point.level for j in judgement.judged)
+    missed = [level for level, value in sorted(known.items()) if value < 0]
+    kept = [level for level, value in known.items() if value > 0 and (not missed or level < missed[0])]
+    title = "no probe missed a limit" if not missed else f"the limit is missed from {Level(missed[0], kind).at}"
+    if missed and kept:
+        title = f"the limit is kept up to {Level(max(kept), kind).at}, and missed from {Level(missed[0], kind)}"
+    values = ((Level(level, kind), 100 * math.expm1(min(known[level], 1.0))) for level in sorted(known))
+    return level_figure(title, [plain_series("margin", values)], "least margin (%)", judgement)
 
 
 def series_table(series: Sequence[Series], y_label: str) -> tuple[Row, list[Row]]:

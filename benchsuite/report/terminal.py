@@ -33,10 +33,7 @@ _COLUMNS = {
     "gpu_mean_w": WIDE, "j_per_output_token": WIDE,
 }  # fmt: skip
 _OF_ENERGY = ("gpu_mean_w", "j_per_output_token")
-_ALIKE, _ALIKE_FROM = (
-    ("duration_s", "cost_usd", "ttft_sent_mean_s", "output_tokens"),
-    160,
-)  # at every rate, or nearly
+_ALIKE, _ALIKE_FROM = ("duration_s", "cost_usd", "ttft_sent_mean_s", "output_tokens"), 160  # at every rate, or nearly
 
 
 class Shown(NamedTuple):
@@ -108,6 +105,14 @@ def final_table(
     console.print()
     if title:
         say(console, f"{title}    SLO: {judgement.slo}", style="bold")
+    path = None
+    if isinstance(judgement, Judgement) and judgement.run is not None:
+        for i, line in enumerate(fmt.search_answer(judgement.run.manifest)):
+            say(console, line, style="bold" * (not i), indent=2)
+        path = tables.search_table(judgement)
+    if path is not None:
+        left, narrow = ("phase", "nearest limit", "verdict"), ("judged", "nearest limit", "min so far")
+        console.print(table(console, *path, left=left, wide=narrow, title=tables.SEARCH_TITLE))
     if judged:
         console.print(_table(judgement, console, shown.columns))
         if shown.wide:
