@@ -204,13 +204,14 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
     path = level_tables.search_table(judgement)
     probes = None if path is None else Table("search", *path, level_tables.SEARCH_TITLE, left=(1, 3, 5), note=_MARGIN)
+    intervals = _INTERVALS if path is None else f"Value [{CONFIDENCE} interval over the probes]."
     answered = [fmt.spaced(fmt.sentence(line)) for line in fmt.search_answer(judgement.facts.manifest)]
     return [
         Section("search", "Search", figures=[sections_levels.search_figure(judgement)], items=answered,
                 tables=[probes]),
         Section("curves", "Curves", f"Against {'the rate' if judgement.of_rates else 'concurrency'}",
                 figures=metrics[:_CURVES]),
-        Section("levels", "Levels", text=" ".join([_INTERVALS] * several + [*of_table]), tables=[levels]),
+        Section("levels", "Levels", text=" ".join([intervals] * several + [*of_table]), tables=[levels]),
         Section("capacity", "Closed loop", "Beside a closed loop of the same server", _CAPACITY,
                 closed_loop_figures(judgement), tables=[beside], columns="two"),
         Section("metrics", "More curves", figures=metrics[_CURVES:], more=True),

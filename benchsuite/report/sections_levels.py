@@ -234,6 +234,8 @@ def _pictured(judgement: JudgedLevels) -> tuple[str, str]:
             return mean.column, ""
     column = "usd_per_1m_output_tokens"
     if all(BY_COLUMN[column].of(j) is None for j in judgement.judged):
+        if any(j.point.probed for j in judgement.judged):
+            return "output_tok_s", ""
         column = "duration_s"
     return column, _choice_title(column, judgement)
 
@@ -246,6 +248,8 @@ def _choice_title(column: str, judgement: JudgedLevels) -> str:
     has = "has" if decision.choice.slo_verdict == "met" else "looks to have"
     name = BY_COLUMN[column].metric.label
     title = f"{decision.choice.point.level.at} {has} the lowest {name} within the SLO"
+    if decision.p_good is not None:
+        title = f"{decision.choice.point.level.at} is the search's answer: next to the lowest {name} within the SLO"
     stopped = stopped_level(decision.choice, judgement.judged)
     cost, lower = (None if j is None else j.cost.usd_per_1m_output_tokens for j in (decision.choice, stopped))
     if stopped is None or not cost or not lower or lower >= cost:
@@ -256,6 +260,8 @@ def _choice_title(column: str, judgement: JudgedLevels) -> str:
 
 def _mark(decision: Decision) -> str:
     """As the sentence of the decision says it."""
+    if decision.kind == "optimum" and decision.p_good is not None:
+        return "answer {:g}"
     if decision.kind == "none" or decision.verdict != "met" or not decision.p_by_level:
         return "{:g} looks best"
     return "optimum {:g}" if decision.recommended is decision.choice else "recommended {:g}"
