@@ -353,7 +353,9 @@ class FindSpec(StrictModel, flags="--"):
     high: float | None = key(
         None, "highest level that is allowed", unset="1024, or twice the server's slots", example=256
     )
-    start: float | None = key(None, "first level", unset="32, or the server's slots if fewer", example=16)
+    start: float | None = key(
+        None, "first level", unset="32, or the server's slots if fewer; of rates 0.7 of what these users do", example=16
+    )
     tolerance: Share = key(0.05, "how near each other the ends of the bracket may lie, 0.05 or 5%")
     slack: Share = key(0.05, "how much dearer than the cheapest level that meets the SLO the answer may be")
     confidence: Share = key(0.95, "probability of that, at which the search ends")
