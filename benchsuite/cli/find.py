@@ -79,9 +79,10 @@ def command(
     from benchsuite.redact import printable
     from benchsuite.report.console import Console, say
     from benchsuite.report.export import search_json, summary_json
-    from benchsuite.report.format import search_lines
+    from benchsuite.report.format import search_answer
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
+    from benchsuite.report.terminal import print_warnings
     from benchsuite.spec import overrides, parse_spec
     from benchsuite.store.run_folder import read_run
 
@@ -103,26 +104,28 @@ def command(
     for failure in failures:
         click.echo(printable(f"error: {failure}"), err=True)
     run = read_run(path, UNJUDGED)
-    found, went_by = run.manifest.search, parse_spec(run.manifest.spec, where=str(path))
+    found = run.manifest.search
     go_on = f"go on: {run.manifest.resume_command(path)}"
     if found is None or found.end is None:
         print_line(go_on, err=True)
         return FAILED
+    asked = parse_spec(run.manifest.spec, where=str(path))
     if not quiet:
-        say(console, f"{run.manifest.model}    SLO: {went_by.limits}", style="bold")
-    first, *others = search_lines(found, str(went_by.limits))
+        say(console, f"{run.manifest.model}    SLO: {asked.limits}", style="bold")
+    first, *others = search_answer(run.manifest)
     code = _CODES.get(found.end.reason, FAILED)
     judgement = write_judged(run) if run.manifest.complete_points else None
     say(console, first, style={0: "bold green", NOT_MET: "bold red"}.get(code, "bold yellow"))
     for line in [] if quiet else others:
         say(console, line, indent=2)
     if judgement is not None and not quiet:
+        print_warnings(judgement.judged, console, judgement.source, judgement.decision)
         files = "report.html, summary.json, requests.parquet, manifest.json"
         say(console, f"files in {path}: {files}; all levels: benchsuite decide {shlex.quote(str(path))}", style="dim")
     if as_json:
         print_json(search_json(run.manifest) if judgement is None else summary_json(judgement))
-    if code == UNDECIDED and went_by.find is not None:
-        minutes, dollars = 2 * went_by.find.budget_min, 2 * (went_by.find.budget_usd or 0)
+    if code == UNDECIDED and asked.find is not None:
+        minutes, dollars = 2 * asked.find.budget_min, 2 * (asked.find.budget_usd or 0)
         go_on += f" --budget-usd {dollars:g}" if found.end.reason == "budget_usd" else f" --budget-min {minutes:g}"
     if code in (FAILED, UNDECIDED):
         print_line(go_on, err=True)
@@ -142,4 +145,4 @@ def _planned(search: SearchSpec) -> str:
         dollars = min(hour_usd * minutes / 60, search.budget_usd or hour_usd * minutes / 60)
         cost = f"${dollars:.3g} at ${hour_usd:.4g} an hour"
     of = f"levels from {search.low:g} to {search.high:g}"
-    return f"the first probe is at {first}; {of}; at most {minutes:g} min of probes, {cost}"
+    return f"the first probe is at {first}; {of}; about {minutes:g} min of probes at most, {cost}"

@@ -163,8 +163,8 @@ def test_a_file_of_a_search(cli, tmp_path):
     printed = cli("find --print-spec --low 2", file)
 
     assert planned.words == (
-        "the first probe is at 32 users, or the server's slots if fewer; levels from 1 to 64; at most 30 min of "
-        "probes, $5 at $12 an hour"
+        "the first probe is at 32 users, or the server's slots if fewer; levels from 1 to 64; about 30 min "
+        "of probes at most, $5 at $12 an hour"
     )
     assert "low = 2.0 " in printed.out
     assert "confidence = 0.9 " in printed.out
