@@ -187,11 +187,6 @@ class FindRunner(SweepRunner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.search.kind == "rate" and (self.times_s or self.spec.arrivals.rate_profile):
-            raise InputError(
-                "a search is of constant rates", where="arrivals", expected="no --replay and no --rate-profile",
-                given=self.spec.arrivals.rate_profile or "a trace",
-            )  # fmt: skip
         if self.folder.before is not None:
             refuse_another_slo(self.spec, self.folder.before, self.folder.path)
 

@@ -12,7 +12,7 @@ from fault_plans import faults
 
 from benchsuite.analysis.probe import look, rows_of_probe
 from benchsuite.analysis.requests import level_rows
-from benchsuite.errors import InputError, RunError
+from benchsuite.errors import RunError, SpecError
 from benchsuite.load.arrivals import unending
 from benchsuite.load.find import FindRunner, continued
 from benchsuite.load.search import End, ProbeResult, Search, SearchSpec
@@ -281,8 +281,9 @@ def test_the_first_rate_is_that_of_a_closed_loop(tmp_path):
     assert first.probe["seconds"] > first.warmup["duration_s"]
 
 
-@pytest.mark.parametrize("arrivals", [{"rate_profile": "ramp 0.5 1.5"}])
-def test_a_search_is_of_even_rates(arrivals, tmp_path):
-    """A profile has no one rate."""
-    with simulator(ONE_AT_A_TIME) as server, pytest.raises(InputError, match=r"ramp 0\.5 1\.5"):
-        search(server.base_url, tmp_path / "run", RATES, **arrivals)
+@pytest.mark.parametrize("arrivals", [{"rate_profile": "ramp 0.5 1.5"}, {"replay": True}])
+def test_a_search_is_of_even_rates(arrivals):
+    """A profile and a trace have no one rate."""
+    tree = {"server": {"base_url": "http://127.0.0.1:1"}, "find": {"variable": "rate"}, "arrivals": arrivals}
+    with pytest.raises(SpecError, match=f"arrivals.{next(iter(arrivals))}: is of `benchsuite sweep`"):
+        parse_spec(tree, where="test")
