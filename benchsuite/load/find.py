@@ -324,12 +324,13 @@ class FindRunner(SweepRunner):
             seen.append((self._now_s(), progress.done))
             self.view.progress(point, progress, seen[-1][0] - seen[0][0])
 
-        self._pool.run_point(plan, None, note)
+        reports = self._pool.run_point(plan, None, note)
         counts, lasted_s = self._pool.progress(), self._now_s() - seen[0][0]
         if self._pool.stopping:
             return {}
         if not counts.done:
-            raise RunError("no request of a closed loop succeeded: there is no rate to begin at", where=level.at)
+            given = next((report.first_error for report in reports if report.first_error), None)
+            raise RunError("no request succeeded: there is no rate to begin at", where=level.at, given=given)
         # without its beginning, when all users send at once, and its end, when they leave
         even = [one for one in seen if users <= one[1] <= counts.done - users]
         first, last = seen[0], (seen[0][0] + lasted_s, counts.done)
