@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
-from factory import LATENCY, rate_folder, run_folder
+from factory import LATENCY, find_folder, rate_folder, run_folder
 from forked_simulator import simulator
 from hypothesis import settings
 
@@ -107,7 +107,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     telemetry: with samples of a GPU and a server of four slots. faulty: four of sixteen requests failed. repeated: four
     repeats of some noise. slower: the same, 20 to 30 % slower. arm_a, arm_b: as of one session of `ab`, B 20 % slower.
     fallback: of two servers, where a paid API took every third request of the highest level. rates: an open loop at a
-    server that does 10 a second, which `closed` is the closed loop of.
+    server that does 10 a second, which `closed` is the closed loop of. found: a search.
     """
     root = tmp_path_factory.mktemp("stored")
     shutil.copytree(ROOT / "tests" / "fixtures" / "demo", root / "demo")
@@ -128,6 +128,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     goodput = {"goodput": "ttft<1s"}
     rate_folder(root / "rates", rates=(2.0, 5.0, 14.0), repeats=2, window_s=30.0, slo="ttft_mean<2s", spec=goodput)
     one = dict.fromkeys((1, 2, 4), (0.01, 0.009))
+    find_folder(root / "found")
     run_folder(root / "closed", levels=(1, 2, 4), latency=one, slots=1, repeats=2, slo="ttft_mean<2s", spec=goodput)
     return root
 

@@ -173,6 +173,57 @@ def rate_folder(
     return path
 
 
+# level, phase, verdict, requests of each probe of a search, and P(met), P(good) of each level at its end
+PROBES = ((8, "bracket", "kept", 60), (16, "bracket", "missed", 80), (10, "close", "kept", 60),
+          (12, "confirm", "undecided", 160), (10, "confirm", "kept", 160), (10, "confirm", "kept", 160))  # fmt: skip
+OF_LEVELS = [[8.0, 1.0, 0.12], [10.0, 0.998, 0.973], [12.0, 0.31, 0.3], [16.0, 0.0, 0.0]]
+
+
+def find_folder(path: Path, *, manifest: Mapping[str, Any] | None = None) -> Path:
+    """A search for the most users with more than 40 tok/s each, of a server that gives each a token every
+    5 ms + 2 ms x users: it keeps the limit up to 10."""
+    run, rng, points, start_s, hour_usd = RunFolder(path), random.Random(7), [], 5.0, 3.6
+    for i, (level, phase, verdict, requests) in enumerate(PROBES):
+        gap_s, repeat = 0.005 + 0.002 * level, sum(one[0] == level for one in PROBES[:i])
+        if level == 12:
+            gap_s = 0.0252
+        times = _Times(0.05, gap_s, tokens=11, speed=1.0, noise=0.02, rng=rng)
+        point_id = f"f{i + 1:02d}-{Level(level).point_id(repeat)}"
+        rows = _point(point_id, level, repeat, requests, start_s, level, times, {})
+        window_s = sorted(row.closed_s or 0.0 for row in rows)[level], max(row.sent_s or 0.0 for row in rows)
+        journal = Journal(run.journal_path(point_id, 0))
+        for row in rows:
+            journal.append(row._replace(window_start_s=window_s[0], window_end_s=window_s[1] + 1e-6))
+        journal.close()
+        run.finish_point(point_id)
+        end_s = max(row.closed_s or 0.0 for row in rows)
+        entry = _entry(point_id, level, repeat, start_s, end_s, {})
+        per_s = level * 11 / (0.05 + 10 * gap_s)
+        margins = {"decode_throughput": [math.log(1 / gap_s / 40), 0.004], "ttft_p95": [math.log(0.5 / 0.052), 0.01]}
+        entry["probe"] = {
+            "level": float(level), "phase": phase, "n_requests": requests - 2 * level, "seconds": end_s - start_s,
+            "saturated": False, "failed": False, "margins": margins, "shares": {}, "ln_x": [math.log(per_s), 0.004],
+            "verdict": verdict,
+        }  # fmt: skip
+        points.append(entry)
+        start_s = end_s
+    run.finish()
+    seconds, x = start_s - 5.0, 10 * 11 / 0.3
+    usd = hour_usd / 3600 / x
+    answer = {
+        "level": 10.0, "throughput": [x, 0.98 * x, 1.02 * x], "usd": [usd, 0.98 * usd, 1.02 * usd], "p_met": 0.998,
+        "p_good": 0.973, "binding": "decode_throughput", "bracket": [10.0, 12.0], "seconds": seconds, "more": 99,
+        "more_p_good": 0.99, "levels": OF_LEVELS,
+    }  # fmt: skip
+    end = {"reason": "confident", "answer": answer, "probes": len(PROBES), "seconds": seconds, "spent_usd": 0.031}
+    search = {"asked": {"kind": "concurrency", "slack": 0.05}, "per": "output_token", "end": end}
+    tree = _spec((8,), 1, 0, "m", "decode_throughput>40,ttft_p95<500ms", hour_usd, {"find": {}})
+    del tree["load"]
+    planned = [point["point_id"] for point in points]
+    _finish(run, tree, points, gpu=False, more={"search": search, "planned_points": planned, **(manifest or {})})
+    return path
+
+
 def rate_rows(
     level: Level, repeat: int, start_s: float, *, capacity_per_s: float, phases_s: tuple[float, float, float],
     rng: np.random.Generator,

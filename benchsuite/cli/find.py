@@ -112,7 +112,7 @@ def command(
     asked = parse_spec(run.manifest.spec, where=str(path))
     if not quiet:
         say(console, f"{run.manifest.model}    SLO: {asked.limits}", style="bold")
-    first, *others = search_answer(run.manifest)
+    first, *others = search_answer(run.manifest, asked.limits)
     code = _CODES.get(found.end.reason, FAILED)
     judgement = write_judged(run) if run.manifest.complete_points else None
     say(console, first, style={0: "bold green", NOT_MET: "bold red"}.get(code, "bold yellow"))

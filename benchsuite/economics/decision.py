@@ -214,7 +214,7 @@ def decide(judged: Sequence[EvaluatedLevel], found: DecisionUncertainty = NOT_RE
         reason=reason,
         recommended=recommended,
         proven=proven[0] if proven else None,
-        effort=None if answer is not None else effort(recommended, judged),
+        effort=effort(recommended, judged),
         p_good=p_good,
         p_opt=None if found.p_by_level is None else found.p_by_level.get(recommended.point.level, 0.0),
         p_by_level=found.p_by_level or {},
@@ -228,6 +228,8 @@ ENOUGH_REPEATS = 3  # with which there are intervals and probabilities
 def effort(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> Effort | None:
     """What would decide whether `level` meets the SLO; where that is decided in one run, what gives all levels their
     intervals. None where nothing is open, or no sensible number of runs would settle it."""
+    if level.point.probed:  # a search goes on as it sees fit
+        return None
     have, checks = level.point.repeat_count, level.checks("undecided")
     if checks:
         repeats, levels = repeats_to_decide(checks), [level]

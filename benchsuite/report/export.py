@@ -63,7 +63,7 @@ def _markdown(one: Judgement) -> str:
         f"- `{warn.code}` at {', '.join(map(str, levels))}: {markdown_text(fmt.spaced(warn.finding))}"
         for warn, levels in fmt.same_warnings(warn for j in one.judged for warn in j.point.warnings)
     ]
-    searched, path = [] if one.run is None else fmt.search_answer(one.run.manifest), search_table(one)
+    searched, path = [] if one.run is None else fmt.search_answer(one.run.manifest, one.slo), search_table(one)
     several = fmt.has_intervals(one.judged)  # then a level with one run has no interval like the others'
     cells = [fmt.cell if several and j.point.repeat_count == 1 else fmt.interval_cell for j in one.judged]
     rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]

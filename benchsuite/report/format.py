@@ -15,7 +15,7 @@ from benchsuite.level import Level
 from benchsuite.manifest import RunManifest, SearchFacts
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
-from benchsuite.slo import Limit
+from benchsuite.slo import Limit, Slo
 from benchsuite.spec import parse_spec
 from benchsuite.warning_table import DISTURBING, Finding
 
@@ -119,11 +119,13 @@ def search_lines(search: SearchFacts, slo: str) -> list[str]:
     return lines
 
 
-def search_answer(manifest: RunManifest) -> list[str]:
-    """search_lines of a run's folder; [] of a sweep."""
+def search_answer(manifest: RunManifest, slo: Slo) -> list[str]:
+    """search_lines of a run's folder, first that it was for another SLO where it is judged by one; [] of a sweep."""
     if manifest.search is None:
         return []
-    return search_lines(manifest.search, str(parse_spec(manifest.spec, where="manifest.json").limits))
+    own = parse_spec(manifest.spec, where="manifest.json").limits
+    other = f"the search was for another SLO, {own}; its answer says nothing of {slo}"
+    return [*[other] * (own != slo), *search_lines(manifest.search, str(own))]
 
 
 def _with_ends(ends: Sequence[float], shown: Callable[[float | None], str], times: float = 1.0) -> str:
@@ -277,7 +279,7 @@ def effort_text(decision: Decision) -> str:
     """'about 5 repeats would decide (4 more: 2.1 min, $0.03)'; '' where nothing is open."""
     found, level = decision.effort, decision.recommended if decision.kind == "optimum" else decision.nearest
     if found is None:
-        if level is None or level.slo_verdict != "undecided":
+        if level is None or level.slo_verdict != "undecided" or level.point.probed:
             return ""
         if any(check.why == "search" for check in level.checks("undecided")):
             return ""

@@ -248,7 +248,8 @@ def judge_run(
         warnings.append(warn("gpus_fewer_than_endpoints", points[-1].level, gpus=price.gpus, servers=n_own))
     warnings += of_api
     whole = {point.point_id for point in manifest.complete_points}
-    ended = manifest.search is not None and manifest.search.end is not None  # without the probes that failed
+    end = None if manifest.search is None else manifest.search.end
+    ended = end is not None and end.reason not in ("stopped", "server_lost")  # it went on without probes that failed
     if cut := [point_id for point_id in manifest.planned_points if point_id not in whole and not ended]:
         why = {entry.point_id: entry.invalid or entry.reason for entry in manifest.points}
         named = ", ".join(point_id + (f" ({why[point_id]})" if why.get(point_id) else "") for point_id in cut[:6])

@@ -107,7 +107,7 @@ def final_table(
         say(console, f"{title}    SLO: {judgement.slo}", style="bold")
     path = None
     if isinstance(judgement, Judgement) and judgement.run is not None:
-        for i, line in enumerate(fmt.search_answer(judgement.run.manifest)):
+        for i, line in enumerate(fmt.search_answer(judgement.run.manifest, judgement.slo)):
             say(console, line, style="bold" * (not i), indent=2)
         path = tables.search_table(judgement)
     if path is not None:

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from command_line import CommandLine
-from factory import run_folder
+from factory import find_folder, run_folder
 
 from benchsuite.analysis import summary
+from benchsuite.level import Level
 from benchsuite.report import page
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
@@ -144,3 +145,55 @@ def test_a_sweep_is_judged_once(tmp_path: Path, cli: CommandLine, simulated: Any
 
     assert (tmp_path / "run" / "report.html").exists()
     assert calls == {"judge_run": 1, "read_run": 1, "level_intervals": 2}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return read_run(find_folder(tmp_path_factory.mktemp("found") / "run"))
+
+
+def test_a_search_says_which_level_and_how_sure_each_is(found):
+    """The decision is the stored answer; each level is met, missed or open by its P(met), though most had one probe;
+    nothing is said against a healthy search."""
+    judged = judge_run(found)
+    decision = judged.decision
+    assert (decision.recommended.point.level, decision.p_good, decision.verdict) == (Level(10), 0.973, "met")
+    assert [one.slo_verdict for one in judged.judged] == ["met", "met", "undecided", "not met"]
+    assert [one.p_met for one in judged.judged] == [1.0, 0.998, 0.31, 0.0]
+    assert [one.code for level in judged.judged for one in level.point.warnings] == []
+
+
+def test_by_another_slo_a_search_has_no_answer(found):
+    """Its probes are judged as any run's are, and compared by the cost of a token, not of probes of any length."""
+    decision = judge_run(found, slo="decode_throughput>30").decision
+    assert decision.p_good is None
+    assert decision.recommended.point.level == Level(12)
+
+
+def test_short_probes_are_no_repeats_of_confirming_ones(found):
+    """The level 10 was closed in on by one of 60 requests, and confirmed by two of 160."""
+    level = next(one for one in judge_run(found).judged if one.point.level == Level(10))
+    assert level.point.repeat_count == 2
+    assert set(found.whole["point_id"].to_pylist()) == {
+        "f01-c0008-r0", "f02-c0016-r0", "f04-c0012-r0", "f05-c0010-r1", "f06-c0010-r2"
+    }  # fmt: skip
+    assert level.cost.usd_per_1m_output_tokens == pytest.approx(3.6 / 3600 / level.point.output_tok_s * 1e6)
+
+
+def test_a_search_that_failed_at_one_probe_is_not_cut_short(found):
+    """It went on without it; one that has no end is cut short."""
+    planned = [*found.manifest.planned_points, "f07-c0010-r3"]
+    whole = dataclasses.replace(found, manifest=found.manifest.replaced(planned_points=planned))
+    open_ = found.manifest.replaced(planned_points=planned, search={})
+    codes = [
+        {one.code for level in judge_run(run).judged for one in level.point.warnings}
+        for run in (whole, dataclasses.replace(found, manifest=open_))
+    ]
+    assert ["run_cut_short" in one for one in codes] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["c0043-r0", "f03-c0043-r0", "f123-c0043-r11"])
+def test_a_probes_name_has_its_level(name: str):
+    """Its place in the search goes before the level, and is no part of it."""
+    assert Level.of_point(name) == Level(43)
+    assert Level.of_point(f"f-{name}") is None
