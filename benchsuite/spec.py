@@ -401,15 +401,15 @@ NOT_OF_A_SEARCH = {
     "load.max_request_rate": 'find.variable = "rate" (--variable rate)',
     "load.max_errors": "a limit in the SLO, such as error_rate<5%; without one a level with more than 1% is out",
     "telemetry.idle_power_s": "nothing: no idle power is measured",
-    "server.fallback": "`benchsuite sweep`: a search knows one price, that of the GPUs",
-    "arrivals.rate_profile": "a constant rate",
+    "server.fallback": "nothing: it knows one price, that of the GPUs",
+    "arrivals.rate_profile": "constant rates alone",
     "arrivals.tail": "nothing: the server is not drained between probes",
     "arrivals.tail_max_s": "nothing: the server is not drained between probes",
     "arrivals.past_saturation": "nothing: a rate that saturates has missed the SLO",
-    "arrivals.replay": "`benchsuite sweep --replay`",
-    "arrivals.speed": "`benchsuite sweep --replay`",
-    "arrivals.from_s": "`benchsuite sweep --replay`",
-    "arrivals.to_s": "`benchsuite sweep --replay`",
+    "arrivals.replay": "constant rates alone; `benchsuite sweep --replay` has it",
+    "arrivals.speed": "constant rates alone; `benchsuite sweep --replay` has it",
+    "arrivals.from_s": "constant rates alone; `benchsuite sweep --replay` has it",
+    "arrivals.to_s": "constant rates alone; `benchsuite sweep --replay` has it",
 }
 
 
@@ -591,7 +591,7 @@ class SweepSpec(StrictModel, flags="--"):
             table, _, leaf = name.partition(".")
             value, default = getattr(getattr(self, table), leaf), type(getattr(self, table)).model_fields[leaf].default
             if value != (() if name == "load.concurrency" else default):
-                raise ValueError(f"{name}: is of `benchsuite sweep`; of a search (the table find) expected {instead}")
+                raise ValueError(f"{name}: is of a sweep; leave it out, a search has {instead}")
         return self
 
     @field_validator("goodput", "slo")

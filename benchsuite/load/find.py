@@ -154,6 +154,7 @@ def end_again(path: Path, asked: SweepSpec, search: SearchSpec) -> bool:
         before.search = facts_of(search, asked)
         before.search.end = end_of(search, step, results)
         before.spec = asked.model_dump(mode="json")
+        folder.finish()
         folder.write_manifest(before)
     finally:
         folder.release()

@@ -70,6 +70,7 @@ def test_an_ended_search_says_its_answer_without_a_server(cli, found):
     assert again.out.strip() in done.err
     assert dearer["answer"]["usd"][0] == pytest.approx(2 * before.search.end.answer.usd[0])
     assert read_manifest(path).points == before.points
+    assert not [one.name for one in path.iterdir() if one.is_dir()]
     assert refused.code == 2
     assert "goes on with the SLO" in refused.error.what
     cli("find --quiet --usd-per-hour 3.6 --resume", path)
