@@ -275,8 +275,9 @@ class Search:
         """Where another run tells most: at the level that is most likely good, or where a better one may be."""
         spec, lowest = self.spec, min(one.level for one in results)
         if not any(one.timed for one in results):  # every rate has saturated
-            over = self._over(self._probe(lowest, "bracket"), results)
-            return self._end("none_feasible" if lowest <= spec.low else over or "server_lost", results)
+            lower = self._probe(lowest / 3, "bracket")
+            over = "none_feasible" if lowest <= spec.low else self._over(lower, results)
+            return self._end(over, results) if over else lower
         view = _View(spec, results)
         runs = {k: sum(one.level == k and one.phase == "confirm" for one in results) for k in view.levels}
         sure = [k for k in view.levels if view.p_good[k] >= (1 + spec.confidence) / 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from virtual_engine import FRESH, KNOWN, LOOKED_AT, Engine, Law, Truth, find, spec_of
@@ -132,6 +133,17 @@ def test_a_rate_that_saturates_is_a_miss():
     saturated = [one.level for one in results if one.saturated]
     assert end.answer.level < min(saturated, default=math.inf)
     assert Truth(law, requests=3000).at(end.answer.level)[0] > 0
+
+
+def test_a_search_goes_on_below_rates_that_saturate():
+    """While its budget lasts, to the lowest that is allowed: none was lost, and none kept the SLO."""
+    search = Search(SearchSpec("rate", low=1.0, high=100.0, budget_s=300.0))
+    high = ProbeResult(30.0, "bracket", 100, 100.0, saturated=True)
+    low = ProbeResult(1.0, "bracket", 100, 10.0, saturated=True)
+
+    assert search.next([high]).level == 10.0
+    assert search.next([high, replace(high, level=10.0)]) == End("budget_minutes", None)
+    assert search.next([high, low]) == End("none_feasible", None)
 
 
 def test_an_engine_takes_what_its_law_says():
