@@ -351,16 +351,19 @@ class MatrixRun:
     stopped: bool = False
 
 
-def read_matrix(file: Path, output: Path | None = None) -> tuple[MatrixSpec, Workload, Path]:
-    """A matrix that can be measured, its requests, and its folder. Raises InputError."""
+def read_matrix(file: Path, output: Path | None = None, *, find: bool = False) -> tuple[MatrixSpec, Workload, Path]:
+    """A matrix that can be measured, its requests, and its folder. find: of searches, whatever it holds. Raises
+    InputError."""
     from benchsuite.input_files import read_workload
     from benchsuite.load.matrix import check_matrix
     from benchsuite.matrix_spec import load_matrix
     from benchsuite.report.judge import unit_price
 
-    asked = load_matrix(file)
+    asked = load_matrix(file, search=find)
     first = asked.sweep_of(asked.settings[0])
     unit_price(first.price)
+    if first.find is not None:
+        find_runner(first)
     workload = read_workload(first.workload, first.load.random_seed)
     check_matrix(asked, workload)
     name = file.stem.removeprefix("matrix").lstrip("-_") or "settings"
@@ -368,11 +371,17 @@ def read_matrix(file: Path, output: Path | None = None) -> tuple[MatrixSpec, Wor
 
 
 def matrix(
-    file: str | Path, *, output: str | Path | None = None, quiet: bool = True, console: Console | None = None
+    file: str | Path,
+    *,
+    output: str | Path | None = None,
+    find: bool = False,
+    quiet: bool = True,
+    console: Console | None = None,
 ) -> MatrixRun:
     """Start a server under each setting of a matrix.toml, sweep it, stop it, as `benchsuite matrix` does; decide.
 
-    output: the folder; one that is there goes on where it stopped. quiet=False prints its progress, to `console`.
+    find: search each for its cheapest level instead, as a table sweep.find in the file asks for too. output: the
+    folder; one that is there goes on where it stopped. quiet=False prints its progress, to `console`.
     After every setting the table is in the folder: a crash loses nothing. Raises InputError, RunError.
     """
     from rich.console import Console
@@ -383,7 +392,7 @@ def matrix(
     from benchsuite.report.live import SweepView
     from benchsuite.report.matrix import judge_setting, to_json, write_tables
 
-    asked, workload, path = read_matrix(Path(file), None if output is None else Path(output))
+    asked, workload, path = read_matrix(Path(file), None if output is None else Path(output), find=find)
     slo, shown = str(asked.sweep_of(asked.settings[0]).limits), console or Console(force_jupyter=False)
     judged = {setting.slug: judge_setting(setting, path) for setting in asked.settings}
     n_measured, stopped = 0, False
@@ -395,7 +404,7 @@ def matrix(
     for line in [] if workload.reading is None else workload.reading.lines():
         tell(line)
     with open_matrix(path, asked.plan(workload.content_hash)) as folder, SweepView(quiet=quiet, console=shown) as view:
-        for one in measure(asked, workload, folder, view, tell):
+        for one in measure(asked, workload, folder, view, tell, find_runner):
             judged[one.setting.slug] = judge_setting(one.setting, path, one.status, one.path, one.reason)
             n_measured, stopped = n_measured + 1, one.status == "stopped"
             run = MatrixRun(path, decide_settings([*judged.values()]), slo, stopped)

@@ -126,6 +126,10 @@ class SearchEnd(Facts):
     seconds: Seconds = 0.0
     spent_usd: float | None = None
     lowest_missed: float | None = None  # where no level kept the SLO
+    most_x: float | None = (
+        None  # where it was given up, for another setting: at most so much of what is paid for, a second
+    )
+    beaten_by: str | None = None
 
 
 class SearchFacts(Facts):

@@ -124,9 +124,12 @@ class MatrixSpec:
         return {"settings": settings, "sweep": dict(self.tree), "workload_hash": workload_hash}
 
 
-def load_matrix(path: Path) -> MatrixSpec:
-    """The matrix in the TOML file `path`. Raises SpecError listing every mistake."""
+def load_matrix(path: Path, *, search: bool = False) -> MatrixSpec:
+    """The matrix in the TOML file `path`. search: of searches, whether it has a table sweep.find or not. Raises
+    SpecError listing every mistake."""
     tree = read_tables("the matrix", path, {})
+    if search and isinstance(tree.setdefault("sweep", {}), dict):
+        tree["sweep"].setdefault("find", {})
     read_named_files(tree, [f"sweep.{key}" for key in OR_FILE])
     return parse_matrix(tree, where=str(path))
 

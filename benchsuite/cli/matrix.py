@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Examples:
   benchsuite matrix docs/examples/matrix_llamacpp.toml --dry-run
   benchsuite matrix docs/examples/matrix_llamacpp.toml --output results/slots
+  benchsuite matrix vllm.toml --find
   benchsuite matrix vllm.toml --json > matrix.json
 
 \b
@@ -40,11 +41,14 @@ matrix.csv, matrix.md and matrix.json.
 @click.argument("file", metavar="MATRIX.toml", type=PATH)
 @output_option("The folder.  [default: results/matrix-NAME]")
 @click.option("--dry-run", is_flag=True, help="Print what would be started and measured, and do nothing.")
+@click.option("--find", is_flag=True, help="Search each setting for its cheapest level, and give up the dear ones.")
 @columns_option
 @quiet_option
 @json_option
 @long_running()
-def command(file: Path, output: Path | None, dry_run: bool, columns: str | None, quiet: bool, as_json: bool) -> int:
+def command(
+    file: Path, output: Path | None, dry_run: bool, find: bool, columns: str | None, quiet: bool, as_json: bool
+) -> int:
     """Start, sweep and stop a server under each setting; name the cheapest setting that meets the SLO.
 
     Exit codes: 0 the named setting is proven to meet the SLO, 6 that is undecided, 3 none meets it, 2 bad
@@ -57,9 +61,9 @@ def command(file: Path, output: Path | None, dry_run: bool, columns: str | None,
 
     shown = parse_columns(columns)
     if dry_run:
-        return _show_plan(*read_matrix(file, output), as_json)
+        return _show_plan(*read_matrix(file, output, find=find), as_json)
     console = Console(stderr=as_json)
-    run = matrix(file, output=output, quiet=quiet, console=console)
+    run = matrix(file, output=output, find=find, quiet=quiet, console=console)
     if as_json:
         print_json(to_json(run.decision, run.slo))
     elif quiet:
@@ -90,11 +94,16 @@ def _show_plan(matrix: MatrixSpec, workload: Workload, path: Path, as_json: bool
         rows.append((setting.name, str(setting.gpus), setting.serve, kept.name if kept else "-"))
     heads = ("setting", "GPUs", "started by", "run folder")
     console.print(table(console, heads, rows, left=("setting", "started by", "run folder")))
-    load = matrix.sweep_of(matrix.settings[0]).load
-    levels = ("rates " if load.rate else "concurrency ") + ", ".join(map(str, load.levels))
-    runs = f"{load.repeats} run{'s' * (load.repeats > 1)}"
+    spec = matrix.sweep_of(matrix.settings[0])
+    load, find = spec.load, spec.find
     order = f"{len(matrix.settings)} settings, in this order"
-    say(console, f"{order}, at {levels}, {runs} a level, into {path}")
+    if find is None:
+        levels = ("rates " if load.rate else "concurrency ") + ", ".join(map(str, load.levels))
+        runs = f"{load.repeats} run{'s' * (load.repeats > 1)}"
+        say(console, f"{order}, at {levels}, {runs} a level, into {path}")
+    else:
+        each = f"at most {find.budget_min:g} min of probes each, {len(rows) * find.budget_min:g} min in all"
+        say(console, f"{order}, each searched from {find.range[0]:g} to {find.range[1]:g}, {each}, into {path}")
     before = read_plan(path) if path.exists() else None
     if before is not None and before != plan:
         say(console, f"{path} holds another matrix; name another --output", style="yellow")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.analysis.intervals import DRAWS, ONE_RUN
+from benchsuite.analysis.intervals import DRAWS, ONE_RUN, Z
 from benchsuite.economics.decision import JudgedLevels, p_least, resample, runs_text
 from benchsuite.errors import PointsError
-from benchsuite.manifest import RunManifest
+from benchsuite.manifest import RunManifest, SearchAnswer
 from benchsuite.results import EvaluatedLevel, SloVerdict
 
 _SEED = 20261121
@@ -40,6 +40,12 @@ class JudgedSetting:
     def best(self) -> EvaluatedLevel | None:
         """Its cheapest level that meets the SLO; None if it has none, or may not be chosen."""
         return None if self.problem is not None or self.levels is None else self.levels.best
+
+    @property
+    def answer(self) -> SearchAnswer | None:
+        """Of its search, whether it was given up or not."""
+        search = None if self.manifest is None else self.manifest.search
+        return None if search is None or search.end is None else search.end.answer
 
     @property
     def nearest(self) -> EvaluatedLevel | None:
@@ -108,17 +114,49 @@ def decide_settings(settings: Sequence[JudgedSetting]) -> SettingsDecision:
     measured = [j for one in settings if one.levels is not None for j in one.levels.judged]
     priced = bool(measured) and all(j.cost.usd_per_hour for j in measured)
     known: dict[int, float] = {}
+    answers = {place: one.answer for place, one in enumerate(settings) if one.best is not None and one.answer}
+    searched = any(one.answer is not None for one in settings)
     for place, one in enumerate(settings):
-        if one.best is not None:
+        if searched:
+            known |= {place: _cost_of(one, answers[place])[0]} if place in answers else {}
+        elif one.best is not None:
             duration_s = one.best.point.duration_s
             gpu_s = None if duration_s is None else duration_s * one.gpus
             of_run = one.best.cost.cost_usd if priced else gpu_s
             known |= {} if of_run is None else {place: of_run / (one.best.point.level.rate_per_s or 1.0)}
     ranked = tuple(sorted(known, key=lambda place: (known[place], settings[place].gpus, place)))
-    p_cheapest, method = _chances(settings, priced)
     rates = any(j.point.level.rate_per_s for j in measured)
-    by = f"{'cost' if priced else 'GPU-seconds'} of {'a request' if rates else 'one run of the set'}"
+    if searched:
+        p_cheapest, method = _chances_of_answers({place: settings[place] for place in answers})
+        unit = "an output token" if not rates else "what is paid for"
+    else:
+        p_cheapest, method = _chances(settings, priced)
+        unit = "a request" if rates else "one run of the set"
+    by = f"{'cost' if priced else 'GPU-seconds'} of {unit}"
     return SettingsDecision(tuple(settings), ranked, by, p_cheapest, method)
+
+
+def _cost_of(one: JudgedSetting, answer: SearchAnswer) -> tuple[float, float, float]:
+    """Of one of what is paid for, with its interval: dollars, without a price GPU-seconds."""
+    if answer.usd is not None:
+        value, low, high = answer.usd
+    else:
+        value, high, low = (one.gpus / x for x in answer.throughput)
+    return value, low, high
+
+
+def _chances_of_answers(settings: Mapping[int, JudgedSetting]) -> tuple[dict[int, float] | None, str]:
+    """Each answer's cost drawn from its interval, with its P(SLO met), apart from the others'."""
+    rng, drawn = np.random.default_rng(_SEED), list[NDArray[np.float64]]()
+    for one in settings.values():
+        assert one.answer is not None
+        value, low, high = _cost_of(one, one.answer)
+        costs = value * np.exp(rng.standard_normal(DRAWS) * np.log(high / low) / (2 * Z))
+        drawn.append(np.where(rng.random(DRAWS) < one.answer.p_met, costs, np.inf))
+    if not drawn:
+        return None, "no interval: no search has an answer"
+    shares = dict(zip(settings, p_least(np.array(drawn)), strict=True))
+    return shares, f"{DRAWS} draws of each answer's cost and P(SLO met), one start of each server"
 
 
 def _refuse_unlike(settings: Sequence[JudgedSetting]) -> None:

@@ -183,6 +183,7 @@ class FindRunner(SweepRunner):
     judge: Judge = dataclasses.field(kw_only=True)
     search: SearchSpec = dataclasses.field(kw_only=True)
     on_step: Callable[[Probe | End], None] = dataclasses.field(kw_only=True, default=lambda _: None)
+    rival: str | None = dataclasses.field(kw_only=True, default=None)  # whose throughput search.least_x is
     _what: ClassVar = "the search"
     _n_rows = 0  # of the probes that have ended, since the first hand-over
 
@@ -284,6 +285,7 @@ class FindRunner(SweepRunner):
             reason = "server_lost" if self._failures else "stopped"
             step = End("server_lost", planner.so_far(results) if results else None)
         manifest.search.end = end_of(self.search, step, results, reason)
+        manifest.search.end.beaten_by = self.rival if step.reason == "given_up" else None
         return len(results) - before
 
     def _begin(self, step: Probe, results: Sequence[ProbeResult], asked_s: float) -> _Running:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from benchsuite.errors import BenchsuiteError, EngineError, InputError, RunError, ServerDied, StoreError
+from benchsuite.load.find import FindRunner
 from benchsuite.load.launched_sweep import sweep_launched
 from benchsuite.load.preflight import check_levels, with_server
+from benchsuite.load.sweep import SweepRunner
 from benchsuite.load.worker_pool import signals_handled
 from benchsuite.manifest import flat
 from benchsuite.matrix_spec import MatrixSpec, Setting
@@ -23,7 +27,7 @@ from benchsuite.records import UNJUDGED
 from benchsuite.serving.launch_plan import parse_serve, refuse_secrets
 from benchsuite.spec import SweepSpec, parse_spec
 from benchsuite.store.files import MANIFEST, json_in, lock, make_folder, write_json, write_text
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import read_manifest, read_run
 from benchsuite.workload.dataset import Workload
 
 MATRIX = "matrix.json"
@@ -143,27 +147,53 @@ def measuring_order(matrix: MatrixSpec) -> list[Setting]:
     return order
 
 
+def _sure_rate(path: Path, setting: Setting, confidence: float) -> tuple[float, str] | None:
+    """What a setting's answer gives a second and GPU at least, and whose it is; None where it is not sure to meet the
+    SLO."""
+    search = read_manifest(path).search
+    answer = None if search is None or search.end is None else search.end.answer
+    if answer is None or answer.p_met < confidence:
+        return None
+    return answer.throughput[1] / setting.gpus, setting.name
+
+
 def measure(
-    matrix: MatrixSpec, workload: Workload, folder: MatrixFolder, view: View, note: Callable[[str], None]
+    matrix: MatrixSpec,
+    workload: Workload,
+    folder: MatrixFolder,
+    view: View,
+    note: Callable[[str], None],
+    search: Callable[[SweepSpec], partial[FindRunner]] | None = None,
 ) -> Iterator[Outcome]:
     """Measure every setting that was not measured to its end before; its outcome as soon as it is there.
 
     A server that does not start, or that ends under load, is an outcome, and the matrix goes on. Ctrl-C or SIGTERM
     stops after what is in flight: the outcome is "stopped" and the last one. note: gets a line on what comes next.
-    Raises InputError, StoreError.
+    search: makes what conducts the search of a setting, where they are searched; one whose best case is dearer than the
+    worst of another is given up. A GPU costs the same in all. Raises InputError, StoreError.
     """
     order = measuring_order(matrix)
+    paths = {one: path for one in order if (path := folder.kept_run(one, matrix.sweep_of(one))) is not None}
     for number, setting in enumerate(order, 1):
         gpus = f"{setting.gpus} GPU{'s' * (setting.gpus > 1)}"
         place = f"[setting {number}/{len(order)}] {setting.name} ({gpus})"
-        if (kept := folder.kept_run(setting, matrix.sweep_of(setting))) is not None:
+        if (kept := paths.get(setting)) is not None:
             note(f"{place}: already measured, in {kept}")
             yield Outcome(setting, "kept", kept)
             continue
         path = folder.attempts(setting)[-1]
         make_folder(path)
         note(f"{place}: starting {setting.serve}")
-        status, reason = _measure_one(matrix, setting, workload, path, view)
+        runner: Callable[..., SweepRunner] = SweepRunner
+        if search is not None and (find := (asked := matrix.sweep_of(setting)).find) is not None:
+            made = search(asked)
+            sure = [one for k, where in paths.items() if (one := _sure_rate(where, k, find.confidence)) is not None]
+            most, rival = max(sure, default=(None, None))
+            least_x = None if most is None else most * setting.gpus
+            runner = partial(made, search=dataclasses.replace(made.keywords["search"], least_x=least_x), rival=rival)
+        status, reason = _measure_one(matrix, setting, workload, path, view, runner)
+        if status == "measured":
+            paths[setting] = path
         if status == "failed":
             write_text(path / FAILED, f"{reason}\n")
         if status != "measured":
@@ -174,7 +204,7 @@ def measure(
 
 
 def _measure_one(
-    matrix: MatrixSpec, setting: Setting, workload: Workload, path: Path, view: View
+    matrix: MatrixSpec, setting: Setting, workload: Workload, path: Path, view: View, runner: Callable[..., SweepRunner]
 ) -> tuple[Status, str | None]:
     log = path / SERVER_LOG
 
@@ -191,6 +221,7 @@ def _measure_one(
                 view,
                 ready_timeout_s=matrix.ready_timeout_s,
                 log_path=log,
+                runner=runner,
             )
     except KeyboardInterrupt:
         return "stopped", "while its server started or stopped"
@@ -208,6 +239,8 @@ def _measure_one(
         return "did not start", reason
     except RunError as error:
         return "failed", _on_a_line(error)
+    if result.failures:
+        return "failed", "; ".join(result.failures)
     return "measured" if result.complete else "stopped", None
 
 

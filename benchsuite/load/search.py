@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from benchsuite.level import LevelKind
 
 Phase = Literal["bracket", "close", "confirm"]
-EndReason = Literal["confident", "budget_minutes", "budget_usd", "max_reached", "none_feasible", "server_lost"]
+EndReason = Literal[
+    "confident", "budget_minutes", "budget_usd", "max_reached", "none_feasible", "server_lost", "given_up"
+]  # fmt: skip
 Estimate = tuple[float, float]  # value, standard error
 Floats = NDArray[np.float64]
 
@@ -49,11 +51,11 @@ _RUNS_PRIOR = -0.5 * (np.log(_RUNS) / 0.7) ** 2
 
 @dataclass(frozen=True, slots=True)
 class SearchSpec:
-    """low, high: the levels that are allowed. start: the first; None: 32 users, and of a rate what a look at a closed
-    loop says; slots: of the server, if known, where a closed loop starts at most. tolerance: how near each other the
-    bracket's ends may lie. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the whole search;
-    spent_s: of that by what gave no result. settle_s, window_s: of a rate's probe what it is left alone
-    for, and measured at least."""
+    """low, high: the levels that are allowed. start: the first; None: 32 users, and of a rate what a look at a
+    closed loop says; slots: of the server, if known, where a closed loop starts at most. tolerance: how near each
+    other the bracket's ends may lie. has_tail: a percentile or a share is limited. budget_s, budget_usd: of the
+    whole search; spent_s: of that by what gave no result. least_x: throughput below which the search is not worth
+    going on. settle_s, window_s: of a rate's probe what it is left alone for, and measured at least."""
 
     kind: LevelKind = "concurrency"
     low: float = 1.0
@@ -67,6 +69,7 @@ class SearchSpec:
     budget_usd: float | None = None
     usd_per_hour: float | None = None
     spent_s: float = 0.0
+    least_x: float | None = None
     has_tail: bool = False
     random_seed: int = 0
     settle_s: float = 30.0
@@ -167,10 +170,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """answer: None where no level kept the SLO."""
+    """answer: None where no level kept the SLO. most_x: where it was given up, the 97.5 % end of the throughput at the
+    best level that meets the SLO."""
 
     reason: EndReason
     answer: Answer | None
+    most_x: float | None = None
 
 
 class Search:
@@ -181,6 +186,21 @@ class Search:
 
     def next(self, results: Sequence[ProbeResult]) -> Probe | End:
         """Pure: the same results give the same answer."""
+        step, least_x = self._next(results), self.spec.least_x
+        if least_x is None or not any(one.timed for one in results):
+            return step
+        if isinstance(step, Probe):
+            bracketed = step.phase != "bracket"
+        else:
+            bracketed = step.reason in ("budget_minutes", "budget_usd") and None not in _Seen(results).bracket
+        if not bracketed:
+            return step
+        most_x = math.exp(_View(self.spec, results).most_ln_x)
+        if not 0 < most_x < least_x:
+            return step
+        return replace(self._end("given_up", results), most_x=most_x)
+
+    def _next(self, results: Sequence[ProbeResult]) -> Probe | End:
         if len(results) > 1 and results[-1].failed and results[-2].failed:
             kept = [one.level for one in results if one.least > 0]
             if not kept or results[-1].level <= max(kept):
@@ -549,6 +569,7 @@ class _View:
         self.ln_x = {k: (float(a), float(b), float(c)) for k, (a, b, c) in zip(self.levels, ends.T, strict=True)}
         first = np.argmin(tightest, axis=0) if names else np.zeros(len(at), int)
         self.binding = {k: names[i] if names else None for k, i in zip(self.levels, first.tolist(), strict=True)}
+        self.most_ln_x = float(np.quantile(value.max(axis=1), 0.975, method="inverted_cdf"))
         self._good, self._best = good, np.where(met.any(axis=1), value.argmax(axis=1), 0)
 
     def better(self, level: float) -> float:

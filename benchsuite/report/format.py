@@ -80,6 +80,7 @@ _ENDS = {
     "none_feasible": "the lowest level allowed misses the SLO", "server_lost": "the server was lost",
     "budget_minutes": "no minutes are left for another probe (--budget-min)",
     "budget_usd": "no dollars are left for another probe (--budget-usd)", "stopped": "it was stopped",
+    "given_up": "no level can be as cheap as the answer of another setting",
 }  # fmt: skip
 
 
@@ -104,8 +105,7 @@ def search_lines(search: SearchFacts, slo: str) -> list[str]:
         good_request = search.per == "good_request"
         times, what = (1.0, "a good request") if good_request else (1e6, "per 1M output tokens")
         cost = f"{_with_ends(found.usd, usd, times)} {what}" if found.usd else "no price was given (--usd-per-hour)"
-        speed = "good requests/s" if good_request else "output tok/s"
-        lines.append(f"{cost}; {_with_ends(found.throughput, number)} {speed}")
+        lines.append(f"{cost}; {_with_ends(found.throughput, number)} {per_second(search)}")
         ends = [f"P(SLO met) {chance(found.p_met)}, nearest limit {found.binding or 'none'}"]
         words = zip(("kept up to", "missed from"), found.bracket, strict=True)
         ends += [f"{word} {Level(one, level.kind)}" for word, one in words if one is not None]
@@ -126,6 +126,11 @@ def search_answer(manifest: RunManifest, slo: Slo) -> list[str]:
     own = parse_spec(manifest.spec, where="manifest.json").limits
     other = f"the search was for another SLO, {own}; its answer says nothing of {slo}"
     return [*[other] * (own != slo), *search_lines(manifest.search, str(own))]
+
+
+def per_second(search: SearchFacts) -> str:
+    """Of what is paid for."""
+    return "good requests/s" if search.per == "good_request" else "output tok/s"
 
 
 def _with_ends(ends: Sequence[float], shown: Callable[[float | None], str], times: float = 1.0) -> str:

@@ -39,8 +39,15 @@ def judge_setting(
 
     folder: the matrix's. status, path, reason: of load.matrix.Outcome; it was not measured yet where there is none.
     """
-    problem = None if status in ("measured", "kept") else status + (f": {reason}" if reason else "")
     run = None if path is None or not (path / MANIFEST).exists() else read_run(path, UNJUDGED)
+    search = None if run is None else run.manifest.search
+    if search is not None and search.end is not None and search.end.most_x is not None:
+        most, answer = f"at most {fmt.number(search.end.most_x)} {fmt.per_second(search)}", search.end.answer
+        if answer is not None and answer.usd is not None and search.per == "output_token":
+            usd = 1e6 * answer.usd[0] * answer.throughput[0] / search.end.most_x
+            most = f"at least {fmt.usd(usd)}/1M output tokens"
+        status, reason = "given up", f"{most} where it meets the SLO: dearer than {search.end.beaten_by} at most"
+    problem = None if status in ("measured", "kept") else status + (f": {reason}" if reason else "")
     return JudgedSetting(
         setting.name,
         setting.gpus,
@@ -83,12 +90,32 @@ def rows(found: SettingsDecision) -> list[dict[str, Any]]:
             **({"concurrency": None} if level is None else level.point.level.named()),
             **figures,
             "gpu_s": _gpu_s(setting),
+            **_search_row(setting),
             "reason": setting.problem or reason,
             "serve": setting.serve,
             "run": setting.run,
         }
         made.append(row)
     return made
+
+
+def _search_row(setting: JudgedSetting) -> dict[str, Any]:
+    """Of a search its answer, what it took and why it ended; {} of a sweep."""
+    search = None if setting.manifest is None else setting.manifest.search
+    if search is None or search.end is None:
+        return {}
+    answer = search.end.answer
+    usd = (None, None, None) if answer is None or answer.usd is None else tuple(answer.usd)
+    return {
+        "answer": answer and answer.level,
+        **dict(zip(("answer_usd", "answer_usd_low", "answer_usd_high"), usd, strict=True)),
+        "p_met": answer and answer.p_met,
+        "p_good": answer and answer.p_good,
+        "probes": search.end.probes,
+        "search_s": search.end.seconds,
+        "search_usd": search.end.spent_usd,
+        "search_end": search.end.reason,
+    }
 
 
 def _gpu_s(setting: JudgedSetting) -> float | None:
@@ -120,7 +147,7 @@ def headline(found: SettingsDecision) -> str:
         per_1m, more = second.best.cost.usd_per_1m_output_tokens, ""
         if winner.best.cost.cost_usd and second.best.cost.cost_usd is not None:
             ratio = (expense(second.best) or 0.0) / (expense(winner.best) or 1.0) - 1
-            of = "a run" if winner.best.point.level.rate_per_s is None else "a request"
+            of = "a token" if winner.answer else "a run" if winner.best.point.level.rate_per_s is None else "a request"
             more = f" (+{fmt.number(ratio * 100, 2)} % {of})" if ratio >= 5e-5 else f" (the same {of})"
         price = fmt.price_text(second.best) if per_1m is None else f"{fmt.usd(per_1m)}/1M"
         parts.append(f"runner-up {_at(second, second.best, price)}{more}")
@@ -190,9 +217,10 @@ _TEXT = ("setting", "SLO")
 def _table(found: SettingsDecision, asked: tuple[str, ...] = ()) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """Heads and a row for each setting; figures of a level in brackets are of one that is not chosen."""
     levels = [setting.nearest for setting in found.settings if setting.nearest is not None]
-    columns = asked or fmt.with_judged(_SHOWN, levels, alone=True)
+    searched = any(_search_row(setting) for setting in found.settings)
+    columns = asked or fmt.with_judged(_SHOWN[1:3] if searched else _SHOWN, levels, alone=True)
     shown = [column for column in columns if any(BY_COLUMN[column].of(level) is not None for level in levels)]
-    by_time = not asked and "cost_usd" not in shown and bool(levels)
+    by_time = not asked and "cost_usd" not in shown and bool(levels) and not searched
     several = any(setting.gpus > 1 for setting in found.settings)
     head = fmt.level_head(level.point.level for level in levels)
     heads = ["setting", head, *["GPUs"] * several, *["GPU-s per run"] * by_time, *map(fmt.head, shown), "SLO"]
@@ -210,7 +238,12 @@ def _table(found: SettingsDecision, asked: tuple[str, ...] = ()) -> tuple[Sequen
             row.append(verdict if ranked or verdict != "not met" else "no level")
         if setting.problem:
             row[-1] = setting.status
+        if searched:
+            one = _search_row(setting)
+            known = [one.get(name) for name in ("p_good", "search_s", "search_usd")]
+            row += [fmt.chance(known[0]), fmt.number(None if known[1] is None else known[1] / 60), fmt.usd(known[2])]
         cells.append(row if found.p_cheapest is None else [*row, fmt.chance(found.p_cheapest.get(place))])
+    heads += ["P(good)", "min", "$ spent"] if searched else []
     return fmt.known_columns([*heads, *["P(best)"] * (found.p_cheapest is not None)], cells)
 
 

@@ -74,6 +74,69 @@ def test_the_cheapest_of_what_was_measured(done):
     assert by_name["slots=4"]["cost_usd"] == pytest.approx(by_name["slots=4"]["duration_s"] * 3.6 / 3600)
 
 
+SEARCHED = """
+[serve]
+engine = "simulator --slots 16"
+[settings]
+itl-s = [0.012, 0.003]
+[sweep]
+slo = "ttft_mean<2s"
+[sweep.workload]
+requests = 64
+max_output_tokens = 10
+fixed_length = true
+[sweep.load]
+workers = 1
+random_seed = 1
+[sweep.find]
+start = 8
+high = 32
+budget_min = 0.4
+[sweep.price]
+usd_per_hour = 3.6
+"""
+
+
+def test_searched_settings(tmp_path):
+    """The fast setting is searched to its answer; the slow one, which comes after it and makes 1,333 tokens a second at
+    most, is given up with its bracket, for what the fast one costs. The same command measures nothing again."""
+    file, folder = tmp_path / "speeds.toml", tmp_path / "out"
+    file.write_text(SEARCHED)
+    assert matrix(file, folder, "--find", "--dry-run").out.split().index("itl-s=0.003") < 12
+    said = matrix(file, folder, "--find")
+    found = json.loads((folder / "matrix.json").read_text())
+    slow, fast = found["settings"]
+
+    assert said.code == exit_code([found["verdict"]])
+    assert (found["status"], found["cheapest"], found["by"]) == ("complete", "itl-s=0.003", "cost of an output token")
+    assert (slow["status"], slow["search_end"], slow["rank"]) == ("given up", "given_up", None)
+    assert re.fullmatch(
+        r"given up: at least \$[\d.]+/1M output tokens .* dearer than itl-s=0.003 at most", slow["reason"]
+    )
+    assert slow["search_usd"] == pytest.approx(slow["search_s"] / 1000)
+    assert fast["answer_usd_low"] <= fast["answer_usd"] <= fast["answer_usd_high"] < slow["answer_usd"]
+    assert fast["status"] == "measured"
+    assert slow["reason"] in " ".join(said.out.split())
+    phases = {p["probe"]["phase"] for p in json.loads((folder / "itl-s-0.012/manifest.json").read_text())["points"]}
+    assert phases <= {"bracket", "close"}
+
+    again = matrix(file, folder, "--find")
+    assert again.code == said.code
+    assert again.out.count("already measured") == 2
+    second = json.loads((folder / "matrix.json").read_text())["settings"]
+    assert [row["status"] for row in second] == ["given up", "kept"]
+    assert [row["answer_usd"] for row in second] == [slow["answer_usd"], fast["answer_usd"]]
+
+
+def test_levels_of_a_matrix_that_is_searched(tmp_path):
+    """A search has no levels of its own: the file's are refused, by their name."""
+    file = tmp_path / "slots.toml"
+    file.write_text(FILE)
+    said = matrix(file, tmp_path / "out", "--find")
+    assert said.code == 2
+    assert "load.concurrency: is of `benchsuite sweep`" in str(said.error)
+
+
 def test_the_table_in_three_forms(done):
     """The terminal, CSV and Markdown say the same sentence and rows."""
     _, folder, said = done

@@ -68,6 +68,21 @@ def test_the_highest_level_that_is_allowed():
     assert end.answer.bracket[1] is None
 
 
+def test_a_setting_that_cannot_be_the_cheapest_is_given_up():
+    """40 users of 5 ms a token make 8,000 a second. Where another setting surely makes half as many again, the search
+    ends with its bracket; where it is sure of 2 % less, as of an equal one, it goes on to its answer."""
+    law = Law("decode_throughput>200", base=1.0, per_user=0.1, per_prompt_token=0.0, noise=0.015, prompt=(50.0, 0.3))
+    for seed in range(10):
+        end, results = find(law, seed, least_x=12_000.0)
+        assert (end.reason, {one.phase for one in results} <= {"bracket", "close"}) == ("given_up", True)
+        assert 7500 < end.most_x < 12_000
+    for seed in range(10):
+        assert find(law, seed, least_x=0.98 * 8000)[0].reason != "given_up"
+    alone, beaten = find(law, 1), find(law, 1, least_x=12_000.0)
+    assert len(beaten[1]) < len(alone[1])
+    assert find(law, 1, least_x=100.0) == alone
+
+
 def test_no_level_keeps_the_slo():
     """There is no answer where the lowest level misses."""
     end, results = find(LOOKED_AT["none"], 1)
