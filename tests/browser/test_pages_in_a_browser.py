@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from chromium_for_tests import PROGRAM, Browser
 
+from benchsuite.report.judge import judge_run
+from benchsuite.report.page import write_report
+from benchsuite.store.run_folder import read_run
+
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here")
 
 # pairs of labels of one chart that overlap by more than a pixel either way, and labels that leave their chart
@@ -47,7 +51,12 @@ def paper_page(cli, stored: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(params=["run", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
+def found_page(stored: Path) -> Path:
+    return write_report(judge_run(read_run(stored / "found")))
+
+
+@pytest.fixture(params=["run", *(pytest.param(name, marks=pytest.mark.slow) for name in ("paper", "found"))])
 def either(request: pytest.FixtureRequest) -> Path:
     path: Path = request.getfixturevalue(f"{request.param}_page")
     return path
