@@ -192,10 +192,10 @@ def search_table(judgement: Judgement) -> tuple[Row, list[Row]] | None:
             (
                 str(entry.level or probe.level),
                 probe.phase,
-                fmt.count(probe.n_requests),
-                binding or fmt.DASH,
-                margin,
                 "failed" if probe.failed else probe.verdict or fmt.DASH,
+                margin,
+                binding or fmt.DASH,
+                fmt.count(probe.n_requests),
                 fmt.number(per_s),
                 fmt.usd(usd),
                 fmt.number(seconds / 60),
@@ -203,7 +203,7 @@ def search_table(judgement: Judgement) -> tuple[Row, list[Row]] | None:
         )
     head = fmt.level_head(entry.level for entry, _ in probes if entry.level is not None)
     paid = ("good requests/s", "$ per good request") if good else ("output tok/s", "$/1M out")
-    return (head, "phase", "judged", "nearest limit", "margin", "verdict", *paid, "min so far"), rows
+    return (head, "phase", "verdict", "margin", "nearest limit", "judged", *paid, "min so far"), rows
 
 
 def closed_loop_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:

@@ -208,6 +208,12 @@ def budget_words(search: SearchProgress) -> str:
     return words
 
 
+def _judged(point: PlannedPoint, progress: ProgressSnapshot) -> int:
+    """Requests of the probe's phase that have ended; no more than the look has, which may wait for an earlier one."""
+    assert point.search is not None
+    return min(max(0, progress.ended - point.search.n_before), point.n_requests)
+
+
 def probe_cells(search: SearchProgress) -> dict[str, str]:
     """Head and value of what a finished probe was for, its verdict, and the limit that is nearest with its margin."""
     binds = "" if search.binding is None else f"{search.binding} {margin_text(search.margins[search.binding][0])}"
@@ -452,7 +458,7 @@ class SweepView(View):
 
     def _panel(self, point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: float) -> list[Text]:
         console, total, search = self._console, point.n_requests, point.search
-        ended = progress.ended if search is None else max(0, progress.ended - search.n_before)
+        ended = progress.ended if search is None else _judged(point, progress)
         width = _WIDE_BAR if console.width >= _WIDE else _BAR
         sweep_s, point_s = (None, None) if search else self._remaining_s(point, progress, elapsed_s)
         since_s = self._now_s() - (self._began_s or 0.0)
@@ -528,7 +534,7 @@ def progress_line(point: PlannedPoint, progress: ProgressSnapshot, elapsed_s: fl
     phase = "" if point.phase == _MEASURING else f", {point.phase}"
     end = f"ETA {clock(point_remaining_s(point, progress, elapsed_s))}"
     if search is not None:
-        phase, ended = f", {search.phase}{phase}", max(0, ended - search.n_before)
+        phase, ended = f", {search.phase}{phase}", _judged(point, progress)
         end = f"spent {budget_words(search)}"
     return (
         f"{_place(point)}{phase} {ended}/{max(point.n_requests, ended)} done, {progress.failed} failed, "

@@ -14,6 +14,7 @@ from benchsuite.analysis.requests import timeline
 from benchsuite.analysis.steady_state import window
 from benchsuite.analysis.ttft_breakdown import Attribution
 from benchsuite.economics.decision import JudgedLevels, costs_less, stopped_level
+from benchsuite.economics.verdict import MET
 from benchsuite.level import Level
 from benchsuite.manifest import flat
 from benchsuite.metrics import CONFIDENCE
@@ -59,7 +60,7 @@ def answer(judgement: JudgedLevels) -> Answer:
         which = only if len(judged) > 1 else "the only level measured"
     if decision.p_good is not None:
         which = f"the answer of the search; {len(judged)} levels measured"
-    sure = decision.p_good is not None or decision.p_by_level
+    sure = bool(decision.p_by_level) if decision.p_good is None else decision.p_good >= MET
     looks = "" if decision.verdict == "met" and sure else " looks best"
     slo_figures = fmt.slo_figures(level).replace(" (steady window)", "")  # the first tile says so
     figures = ", ".join(text for text in (slo_figures, cost_text(level)) if text)
