@@ -380,7 +380,7 @@ class Search:
         return End(
             reason,
             Answer(
-                level, (mean, low, high), usd, view.p_met[level], view.p_good[level], view.binding[level],
+                level, (mean, low, high), usd, view.p_met[level], view.p_good[level], seen.binding(level),
                 seen.bracket, seconds, None if usd is None else seconds / 3600 * (spec.usd_per_hour or 0), more, later,
                 tuple((k, view.p_met[k], view.p_good[k]) for k in sorted(measured)),
             ),
@@ -468,6 +468,14 @@ class _Seen:
     def margin(self, level: float) -> float:
         return float(np.mean([np.clip(one.least, -_WITHIN, _WITHIN) for one in self.of(level)]))
 
+    def binding(self, level: float) -> str | None:
+        """The limit whose figure is nearest to it."""
+        values: dict[str, list[float]] = {}
+        for one in self.of(level):
+            for name, (value, _) in one.margins.items():
+                values.setdefault(name, []).append(value)
+        return min(values, key=lambda name: np.mean(values[name]), default=None)
+
     def kept(self, level: float) -> bool:
         return self.margin(level) > 0
 
@@ -532,7 +540,7 @@ def _zero(seen: _Seen, a: float, b: float, *, beyond: bool = False) -> float:
 
 class _View:
     """What all probes together say of every level between the lowest and the highest that was measured: draws of the
-    long-run figures. levels: ascending; by level: p_met, p_good, ln_x (2.5 %, middle, 97.5 %), binding.
+    long-run figures. levels: ascending; by level: p_met, p_good, ln_x (2.5 %, middle, 97.5 %).
 
     Each margin and ln X is a line in ln N and a random walk about it, so that a level says much of its neighbours and
     little of those far off; runs differ by more than their own error. How much of both is drawn as the data support it.
@@ -550,8 +558,7 @@ class _View:
         timed = [one for one in results if one.timed]
         extra = [one for one in timed if one.level == more[0]][:1] * more[1]
         met = np.ones((_DRAWS, len(at)), np.bool_)
-        names, tightest = sorted({name for one in timed for name in one.margins}), list[Floats]()
-        for name in names:
+        for name in sorted({name for one in timed for name in one.margins}):
             shares = _by_share(name, timed)
             part, sd = ("shares", _SHARE_SD) if shares else ("margins", _PRIOR_SD)
             kept, missed = (_WITHIN, sd), (-_WITHIN, sd)  # a guard not proven exceeded; a probe without figures
@@ -559,7 +566,6 @@ class _View:
             points += [(one.level, *missed) for one in results if not one.timed]
             drawn = _walks(points, at, sd, 2 * _WITHIN if shares else _WITHIN, rng)
             met &= drawn > 0
-            tightest.append(drawn.mean(axis=0) / drawn.std(axis=0))
         x = _walks([(one.level, *one.ln_x) for one in [*timed, *extra] if one.ln_x], at, _PRIOR_SD, math.inf, rng)
         value = np.where(met, x, -math.inf)
         good = met & (value >= value.max(axis=1, keepdims=True) - math.log1p(spec.slack))
@@ -567,8 +573,6 @@ class _View:
         self.p_met = dict(zip(self.levels, met.mean(axis=0).tolist(), strict=True))
         self.p_good = dict(zip(self.levels, good.mean(axis=0).tolist(), strict=True))
         self.ln_x = {k: (float(a), float(b), float(c)) for k, (a, b, c) in zip(self.levels, ends.T, strict=True)}
-        first = np.argmin(tightest, axis=0) if names else np.zeros(len(at), int)
-        self.binding = {k: names[i] if names else None for k, i in zip(self.levels, first.tolist(), strict=True)}
         self.most_ln_x = float(np.quantile(value.max(axis=1), 0.975, method="inverted_cdf"))
         self._good, self._best = good, np.where(met.any(axis=1), value.argmax(axis=1), 0)
 

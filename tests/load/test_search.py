@@ -60,6 +60,23 @@ def test_the_optimum_of_a_known_law():
     assert end.answer.binding == "decode_throughput"
 
 
+def test_what_binds_is_the_nearest_limit():
+    """Not a percentile at a tenth of its limit, of whose bad requests, none, less is known than of a speed 1 % beside
+    its own."""
+    results = [
+        ProbeResult(
+            level, "confirm", 800, 13.0, {"ttft_p95": ttft, "speed": (speed, 2e-3)}, {"ttft_p95": (4.4, 1.4)}, (x, 2e-3)
+        )
+        for level, ttft, speed, x in (
+            (40.0, (2.3, 0.05), 0.04, 6.98), (64.0, (0.4, 0.06), -0.35, 7.05), (42.0, (2.3, 0.05), 0.011, 7.0),
+            (44.0, (2.3, 0.05), -0.022, 7.01), *[(42.0, (2.3, 0.05), 0.01, 7.0)] * 4,
+        )
+    ]  # fmt: skip
+    end = Search(SearchSpec(budget_s=20.0)).next(results)
+
+    assert (end.answer.level, end.answer.binding) == (42.0, "speed")
+
+
 def test_the_highest_level_that_is_allowed():
     """Where the SLO is kept up to there, the end says that it is no optimum."""
     end, _ = find(LOOKED_AT["highest level keeps it"], 1)
