@@ -142,6 +142,13 @@ def sweep_words(
     return [*words, *more]
 
 
+def find_words(base_url: str, path: Path, ends: tuple[int, int], workers: int, *more: str) -> list[str]:
+    """The words of a search between two levels, of a few seconds, which any server meets."""
+    words = ["find", "--base-url", base_url, "--profile", "vllm", "--model", "simulator", "--output", str(path)]
+    words += ["--workers", str(workers), "--start", str(ends[0]), "--high", str(ends[1]), "--slo", "ttft_mean<9s"]
+    return [*words, "--budget-min", "0.1", "--gpu", "off", "--usd-per-hour", "1", "--quiet", *more]
+
+
 def start_cli(words: list[str], plan: str, log: Path) -> int:
     """`benchsuite WORDS` under a plan of faults, as a process group; its pid."""
 

@@ -1,8 +1,9 @@
 """Sweeps under schedules of one or two faults, drawn from a seed: exact rows, a status, an exit code, nothing left.
 
 A schedule has one or two sessions of one run: `benchsuite sweep` into a folder, under faults at named points; then the
-same without a fault, which must make the run whole. Every third is an open loop, whose requests above a limit are
-dropped. Each session is a fork, so that nothing is imported anew.
+same without a fault, which must make the run whole. Every fifth is a search, `benchsuite find`, which must come to its
+end; of the others every third is an open loop, whose requests above a limit are dropped. Each session is a fork, so
+that nothing is imported anew.
 `python -m benchmarks.chaos --seed N` repeats schedule N.
 """
 
@@ -25,7 +26,17 @@ from typing import Any
 
 import psutil
 
-from benchmarks.chaos_kit import ROOT, Row, group_of, in_fork, requests_seen, server, start_cli, sweep_words
+from benchmarks.chaos_kit import (
+    ROOT,
+    Row,
+    find_words,
+    group_of,
+    in_fork,
+    requests_seen,
+    server,
+    start_cli,
+    sweep_words,
+)
 from benchsuite.simulator.server import RunningSimulator
 from benchsuite.store.files import MANIFEST, REPORT, REQUESTS, SERVER, SUMMARY
 from benchsuite.store.run_folder import read_run
@@ -39,6 +50,8 @@ _HANGS_S, _LEAVES_S = 150, 30  # beyond every limit of a sweep that waits for a 
 _MAIN = {"spawn": 2, "order": 8, "compaction": 3, "report": 1, "sample": 2, "rename": 11, "unlink": 8, "fsync": 30}
 _WORKER = {"start": 1, "order": 2, "batch": 12, "fsync": 5}
 _SENDS = {"send": 60}  # of an open loop, too
+_MAIN_OF_A_SEARCH = _MAIN | {"order": 24, "compaction": 12, "rename": 36, "unlink": 20}
+_WORKER_OF_A_SEARCH = {"start": 1, "order": 10, "batch": 40, "fsync": 12}
 KEPT = ROOT / "build" / "chaos-schedules.jsonl"
 SERVER_PID = "SERVER"  # in a plan, until the server runs
 
@@ -73,19 +86,23 @@ class Schedule:
     sessions: tuple[tuple[tuple[str, ...], str], ...]
 
     @property
+    def search(self) -> bool:
+        return self.seed % 5 == 3
+
+    @property
     def open_loop(self) -> bool:
-        return self.seed % 3 == 2
+        return self.seed % 3 == 2 and not self.search
 
     @property
     def points(self) -> dict[str, int]:
-        """Their rows when all is done."""
+        """Their rows when all is done, of a sweep."""
         if self.open_loop:
             return {f"q{rate}-r0": _RATE_S * rate for rate in RATES}
         return {f"c{level:04}-r0": REQUESTS_PER_POINT for level in LEVELS}
 
     def __str__(self) -> str:
         said = " | ".join(f"{' + '.join(kinds)} ({plan})" for kinds, plan in self.sessions)
-        return f"open loop: {said}" if self.open_loop else said
+        return f"search: {said}" if self.search else f"open loop: {said}" if self.open_loop else said
 
 
 def draw(seed: int) -> Schedule:
@@ -94,16 +111,19 @@ def draw(seed: int) -> Schedule:
     workers, kinds = rng.choice((1, 2)), [list(KINDS)[seed % len(KINDS)]]
     if rng.random() < 0.5:
         kinds.append(rng.choice([kind for kind in KINDS if kind not in (_KILLED, _CONTINUED)]))
-    plans = [_plan(kind, rng, workers, _WORKER | _SENDS if seed % 3 == 2 else _WORKER) for kind in kinds]
+    reached = (_MAIN, _WORKER | _SENDS if seed % 3 == 2 else _WORKER)
+    if seed % 5 == 3:
+        reached = (_MAIN_OF_A_SEARCH, _WORKER_OF_A_SEARCH)
+    plans = [_plan(kind, rng, workers, *reached) for kind in kinds]
     if len(kinds) == 2 and rng.random() < 0.5:
         return Schedule(seed, workers, tuple(((kind,), plan) for kind, plan in zip(kinds, plans, strict=True)))
     return Schedule(seed, workers, ((tuple(kinds), ",".join(plans)),))
 
 
-def _plan(kind: str, rng: random.Random, workers: int, of_worker: dict[str, int]) -> str:
+def _plan(kind: str, rng: random.Random, workers: int, of_main: dict[str, int], of_worker: dict[str, int]) -> str:
     action, who = KINDS[kind]
     process = "main" if who == "main" or (who == "any" and rng.random() < 0.5) else f"worker-{rng.randrange(workers)}"
-    reached = _MAIN if process == "main" else of_worker
+    reached = of_main if process == "main" else of_worker
     # none of our calls fails before there is a line of ours
     point = rng.choice([point for point in reached if point != "start" or not action.startswith("error")])
     n = rng.randint(1, reached[point])
@@ -137,6 +157,9 @@ def facts_of(path: Path) -> dict[str, Any]:
         facts["unsent"] = run.table["sent_s"].null_count  # dropped, or cancelled as it waited
         facts["answers"] = [answer for answer in run.table["response_id"].to_pylist() if answer]
         facts["whole"] = dict(Counter(run.whole["point_id"].to_pylist()))
+        facts["complete"] = [point.point_id for point in run.manifest.complete_points]
+        facts["planned"], search = run.manifest.planned_points, run.manifest.search
+        facts["end"] = None if search is None or search.end is None else search.end.reason
     return facts
 
 
@@ -175,6 +198,8 @@ def _session(
         more += ("--max-in-flight", "4", "--over", "drop", "--past-saturation")
     levels = RATES if schedule.open_loop else LEVELS
     words = sweep_words(running.base_url, path, levels, schedule.workers, *more, rate=schedule.open_loop)
+    if schedule.search:
+        words = find_words(running.base_url, path, LEVELS, schedule.workers, *more)
     pid = start_cli(words, plan.replace(SERVER_PID, str(running.pid)), folder / "log")
     code, on_disk = _ended(pid, path, plan, _KILLED in kinds)
     text = (folder / "log").read_text("utf-8", "replace")
@@ -216,7 +241,11 @@ def _session(
         at_rest = {MANIFEST, REQUESTS, SUMMARY, REPORT, f"{SERVER}.parquet"}
         if code not in (0, 3, 6) or facts["status"] != "complete":
             wrong.append(f"taken up again it ended with {code}, {facts['status']}: {text[-500:]}")
-        if facts["whole"] != schedule.points:
+        if schedule.search and (facts["end"] in (None, "stopped", "server_lost") or not facts["planned"]):
+            wrong.append(f"the search has no end: {facts['end']}")
+        if schedule.search and facts["complete"] != facts["planned"]:
+            wrong.append(f"probes {facts['complete']} of {facts['planned']}")
+        if not schedule.search and facts["whole"] != schedule.points:
             wrong.append(f"rows of whole points {facts['whole']}")
         if odd := [name for name in facts["files"] if name not in at_rest]:
             wrong.append(f"left behind: {odd}")
@@ -246,7 +275,7 @@ def _ended(pid: int, path: Path, plan: str, kills: bool) -> tuple[int | None, li
 
 def schedules(seeds: Sequence[int]) -> bool:
     """Run these, each told as it ends and kept in build/; true if all went well. This process must have no threads."""
-    for name in ("cli.sweep", "load.launched_sweep", "report.live", "report.page", "report.terminal"):
+    for name in ("cli.find", "cli.sweep", "load.launched_sweep", "report.live", "report.page", "report.terminal"):
         import_module(f"benchsuite.{name}")  # once, and not in every fork
     import_module("pandas")
     good = True

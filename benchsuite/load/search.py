@@ -38,6 +38,7 @@ _DRAWS = 2000
 _PRIOR_SD = 0.02  # what runs of one level are likely to differ by, until they have shown it
 _MOST_CLOSING = 8  # probes for a peak
 _OUTLOOK_S = 600.0
+_MOST_MORE = 50  # probes in that time that are reckoned with: more say little, and thousands take a minute
 _GRID = 40  # levels between the lowest and the highest
 _SHARE_SD = 0.15  # the like of _PRIOR_SD, of the share of requests beyond a limit
 # about a line in ln N: its slope is a random walk, or it walks itself, as it does off a cliff; sd over an e-fold of the
@@ -556,7 +557,7 @@ class _View:
         self.levels = sorted({*measured, *near})
         at = np.log(self.levels)
         timed = [one for one in results if one.timed]
-        extra = [one for one in timed if one.level == more[0]][:1] * more[1]
+        extra = [one for one in timed if one.level == more[0]][:1] * min(more[1], _MOST_MORE)
         met = np.ones((_DRAWS, len(at)), np.bool_)
         for name in sorted({name for one in timed for name in one.margins}):
             shares = _by_share(name, timed)
