@@ -456,6 +456,7 @@ def asides(decision: Decision, judged: Sequence[EvaluatedLevel]) -> list[str]:
         said.append("one run per level: no interval, so close levels may swap places")
     if judged and all(j.cost.usd_per_hour is None for j in judged):
         by = "their rate" if any(j.point.level.rate_per_s for j in judged) else "the run's duration"
+        by = "output tok/s" if judged[0].point.probed else by
         said.append(f"no price: levels are ranked by {by}; give --usd-per-hour or --preset")
     return said
 
