@@ -51,6 +51,7 @@ class Look:
     """margins: by the limit's name (value, standard error); of a guard of the SLO only where it is proven exceeded.
     shares: of a limit on a share its margin; of a percentile that of the share of requests beyond the limit. ln_x: of
     ln(what is paid for, a second): good requests where a rate has per-request limits, else output tokens; None: none.
+    A rate that does not saturate is served as it comes; users have a request in flight at all times.
     """
 
     verdict: Verdict
@@ -129,11 +130,16 @@ def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:
         elif limit.share not in (None, 1) and each is not None and not np.isnan(each).all():
             shares[limit.name] = _of_share(~limit.holds(each[~np.isnan(each)]), 1 - (limit.share or 0))[:2]
         verdicts.append("kept" if low > BAND else "missed" if high < -BAND else "undecided")
-    paid = rows.parts["good_completed" if level.kind == "rate" and slo.goodput else "arrived_tokens"]
+    paid = rows.sums.get("good" if level.kind == "rate" and slo.goodput else "output_tokens")
     ln_x = None
-    if paid.sum() > 0:
-        value, error, _ = _mean(paid)
-        ln_x = math.log(value / rows.part_s), error / value
+    if paid is not None and np.nansum(paid) > 0:
+        # by Little's law, over requests, which says it with less error than what came in equal parts of the window
+        each_s = (
+            np.full(len(paid), 1 / level.number) if level.kind == "rate" else rows.sums["in_flight_s"] / level.users
+        )
+        value = float(np.nansum(paid) / each_s.sum())
+        error = _mean(np.nan_to_num(paid) - value * each_s)[1] / float(each_s.mean())
+        ln_x = math.log(value), error / value
     missed = "missed" in verdicts or ln_x is None
     kept = all(verdict == "kept" for verdict in verdicts)
     return Look("missed" if missed else "kept" if kept else "undecided", margins, shares, ln_x)
@@ -199,13 +205,19 @@ def _ratio(ratio: tuple[tuple[str, ...], str], rows: ProbeRows, level: Level) ->
 
 
 def _of_share(bad: Floats | Bools, allowed: float) -> tuple[float, float, float, float]:
-    """The margin of the bad share. bad: (n,) 0 or 1. Half a bad one more is counted than there are, so that none at all
-    has a margin too; the ends are Clopper and Pearson's, of as many as are independent."""
+    """The margin of the bad share. bad: (n,) 0 or 1, of which as many count as are independent.
+
+    By the share's posterior with Jeffreys' prior: its median, and an error with which a normal margin is above 0 as
+    likely as the share is allowed, as few bad requests are far from normal. The ends are Clopper and Pearson's.
+    """
     n, k = len(bad), float(bad.sum())
     m = max(effective_size(np.asarray(bad, np.float64)), 1.0)
     allowed, m_bad = max(allowed, 1e-9), k * m / n
-    margin = float(np.clip(math.log(allowed / ((k + 0.5) / (n + 1))), -_CAP, _CAP))
-    error = math.sqrt((1 - k / (n + 1)) / (m_bad + 0.5))
+    margin = math.log(allowed / float(special.betaincinv(k + 0.5, n - k + 0.5, 0.5)))
+    a, b = m_bad + 0.5, m - m_bad + 0.5
+    z = float(special.ndtri(np.clip(special.betainc(a, b, min(allowed, 1.0)), 1e-9, 1 - 1e-9)))
+    error = math.log(allowed / float(special.betaincinv(a, b, 0.5))) / z if abs(z) > 0.1 else math.sqrt(b / a / (m + 2))
+    margin = float(np.clip(margin, -_CAP, _CAP))
     most = special.betaincinv(m_bad + 1, m - m_bad, 1 - _TAIL) if m_bad < m else 1.0
     least = special.betaincinv(m_bad, m - m_bad + 1, _TAIL) if k else 1e-12
     return margin, error, min(math.log(allowed / most), margin), max(math.log(allowed / max(least, 1e-12)), margin)

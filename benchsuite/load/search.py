@@ -34,6 +34,8 @@ _WITHIN = 0.5  # a margin beyond e^0.5 says no more of where it crosses zero: li
 _FALL = 0.02  # of throughput, that is more than noise
 _LIKELY_MET = 0.8  # at the end of a budget
 _WIDEST = 4.0  # the longest step up
+_NEIGHBOUR = 1.3  # an answer has been compared with a level at most so far below it
+_PART = 12  # of a budget: what a confirming probe may take at most
 _DRAWS = 2000
 _PRIOR_SD = 0.02  # what runs of one level are likely to differ by, until they have shown it
 _MOST_CLOSING = 8  # probes for a peak
@@ -208,7 +210,7 @@ class Search:
                 return self._end("server_lost", results)
             return self._probe(max(kept), results[-1].phase)  # whether the server is there at all
         if not any(one.phase == "confirm" for one in results):
-            probe = self._locate(results)
+            probe = self._locate(_without_rising(results))
             if probe is not None and not self._over(probe, results, reserve=True):
                 return replace(probe, bracket=_Seen(results).bracket)
         return self._confirm(results)
@@ -303,8 +305,9 @@ class Search:
         runs = {k: sum(one.level == k and one.phase == "confirm" for one in results) for k in view.levels}
         sure = [k for k in view.levels if view.p_good[k] >= (1 + spec.confidence) / 2]
         best = max(view.levels, key=lambda k: (view.p_good[k], view.p_met[k], runs[k], -k))
-        if max(view.p_met.values()) < 1 - spec.confidence:
-            best = lowest
+        none, rising = max(view.p_met.values()) < 1 - spec.confidence, _rising(results)
+        if none:
+            best = min((one.level for one in results), key=lambda k: (-view.p_met[k], k)) if rising else lowest
         choice = max(sure, key=lambda k: (view.ln_x[k][1], -k), default=best)
         ready = [k for k in view.levels if runs[k] >= 2 and view.p_good[k] >= spec.confidence]
         answer = max(ready, key=lambda k: (view.ln_x[k][1], -k), default=None)
@@ -313,7 +316,7 @@ class Search:
             level = self._gap(answer, view, results)
             if level is None:
                 return self._end("confident", results, view, answer)
-        if lowest <= spec.low and runs[lowest] >= 2 and max(view.p_met.values()) < 1 - spec.confidence:
+        if none and runs[best] >= 2 and (rising or lowest <= spec.low):
             return self._end("none_feasible", results)
         if level is None:
             to_prove, to_find = 1 - view.p_met[choice], view.p_met[choice] - view.p_good[choice]
@@ -327,25 +330,27 @@ class Search:
         return replace(probe, bracket=_Seen(results).bracket, best=best, p_good=view.p_good[best])
 
     def _gap(self, answer: float, view: _View, results: Sequence[ProbeResult]) -> float | None:
-        """What may be wrong about the first level above the answer that does not keep the SLO: that level, or the
-        middle between it and the last that does, where throughput going on as it came up to there would exceed the
-        slack, as the limit may be a cliff far from the answer."""
-        seen = _Seen(results)
-        lower = [k for k in seen.levels if k <= answer / 1.25 and math.isfinite(seen.x(k))]
-        hi = next((k for k in seen.levels if k > answer and view.p_met[k] < 0.5), None)
+        """What may be wrong about the levels next to the answer, as an engine may have a cliff where none was measured.
+        Below it: one that is near must have been measured. Above it, the first that misses the SLO or
+        does less: a second time, where a burst of prompts may have made a share miss; or the middle between it and the
+        level before, where throughput going on as it came up to there would exceed the slack."""
+        seen, near = _Seen(results), 1 + self.spec.tolerance
+        lower = [k for k in seen.levels if k < answer and math.isfinite(seen.x(k))]
+        if lower and answer / lower[-1] > _NEIGHBOUR:
+            return self._snap(answer / math.sqrt(_NEIGHBOUR))
+        lower = [k for k in lower if k <= answer / 1.25]
+        falls = view.ln_x[answer][1] - _FALL
+        hi = next((k for k in seen.levels if k > answer and (view.p_met[k] < 0.5 or view.ln_x[k][1] < falls)), None)
         if not lower or hi is None:
             return None
         timed = [one for one in results if one.timed]
-        if (
-            len(seen.of(hi)) < 2
-            and seen.margin(hi) > -_WITHIN
-            and any(_by_share(name, timed) for name in timed[0].shares)
-        ):
-            return hi  # a burst of prompts may have made a single probe miss
+        by_share = any(_by_share(name, timed) for name in timed[0].shares)
+        if by_share and len(seen.of(hi)) < 2 and seen.margin(hi) > -_WITHIN and view.p_met[hi] < 0.5:
+            return hi
         slope = (seen.x(answer) - seen.x(lower[-1])) / math.log(answer / lower[-1])
         lo = max(k for k in seen.levels if k < hi)
         middle = self._snap(math.sqrt(lo * hi))
-        if slope * math.log(hi / answer) < 0.8 * self.spec.slack or hi / lo <= 1 + self.spec.tolerance:
+        if slope * math.log(hi / answer) < 0.8 * self.spec.slack or hi / lo <= near:
             return None
         return middle if lo < middle < hi else None
 
@@ -364,7 +369,7 @@ class Search:
         level = answer or max(safe, key=lambda k: (view.p_good[k], view.p_met[k], -k))
         if view.p_met[level] < 1 - spec.confidence and not any(one.least > 0 for one in results):
             return End("none_feasible" if min(measured) <= spec.low else reason, None)
-        seen = _Seen(results)
+        seen = _Seen(_without_rising(results))
         top = seen.levels[-1]
         if (
             reason == "confident"
@@ -431,7 +436,12 @@ class Search:
         level = self._snap(level)
         at_once = level if self.spec.kind == "concurrency" else 0
         if phase == "confirm":
-            return Probe(level, phase, (math.ceil(max(2 * at_once, self._enough(level, results))),))
+            probe = Probe(level, phase, (math.ceil(max(2 * at_once, self._enough(level, results))),))
+            fits = self.spec.budget_s / _PART / max(self._seconds(probe, results), 1e-9)
+            if fits < 1:
+                n = fits * (at_once + probe.looks[0]) - at_once if at_once else self.spec.window_s * level
+                probe = Probe(level, phase, (math.ceil(min(max(n, 40, 2 * at_once), probe.looks[0])),))
+            return probe
         first = math.ceil(max(40, at_once / 2)) if level >= 8 or at_once == 0 else 20
         return Probe(level, phase, (first, 2 * first, 4 * first))
 
@@ -454,6 +464,22 @@ def _by_share(name: str, timed: Sequence[ProbeResult]) -> bool:
 
 def _snapped(level: float, kind: LevelKind) -> float:
     return float(round(level)) if kind == "concurrency" else float(f"{level:.3g}")
+
+
+def _rising(results: Sequence[ProbeResult]) -> set[str]:
+    """The limits that more load keeps better, such as on throughput: they bound a level from below."""
+    found = set[str]()
+    timed = sorted((one for one in results if one.timed), key=lambda one: one.level)
+    for name in {name for one in timed for name in one.margins}:
+        (low, error), *_, (high, other) = [one.margins[name] for one in timed if name in one.margins] * 2
+        if high - low > 3 * math.hypot(error, other, _PRIOR_SD):
+            found.add(name)
+    return found
+
+
+def _without_rising(results: Sequence[ProbeResult]) -> list[ProbeResult]:
+    names = _rising(results)
+    return [replace(one, margins={k: v for k, v in one.margins.items() if k not in names}) for one in results]
 
 
 class _Seen:
@@ -567,7 +593,8 @@ class _View:
             points += [(one.level, *missed) for one in results if not one.timed]
             drawn = _walks(points, at, sd, 2 * _WITHIN if shares else _WITHIN, rng)
             met &= drawn > 0
-        x = _walks([(one.level, *one.ln_x) for one in [*timed, *extra] if one.ln_x], at, _PRIOR_SD, math.inf, rng)
+        xs = [(one.level, *one.ln_x) for one in [*timed, *extra] if one.ln_x]
+        x = _walks(_as_asked(xs) if spec.kind == "rate" else xs, at, _PRIOR_SD, math.inf, rng)
         value = np.where(met, x, -math.inf)
         good = met & (value >= value.max(axis=1, keepdims=True) - math.log1p(spec.slack))
         ends = np.quantile(x, [0.025, 0.5, 0.975], axis=0)
@@ -585,14 +612,25 @@ class _View:
         return self.levels[int(around.argmax())]
 
 
+def _as_asked(xs: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    """Of rates: one that is kept up with does as much as it asks for, and what a probe differs from that is its
+    arrivals' chance, unless it is less by more than that."""
+    each = float(np.median([x - math.log(level) for level, x, _ in xs]))
+    found = list[tuple[float, float, float]]()
+    for level, x, error in xs:
+        asked = each + math.log(level)
+        found.append((level, asked, 1e-3) if x > asked - 3 * error else (level, x, error))
+    return found
+
+
 def _walks(
     points: Sequence[tuple[float, float, float]], at: Floats, sd: float, within: float, rng: np.random.Generator
 ) -> Floats:
     """(_DRAWS, at) curves through points of level, value and standard error. at: ln of levels. sd: what runs differ by,
     likely. within: values beyond it are taken as it."""
     x, y, error = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
-    x = np.log(x)
-    y = np.clip(y, -within, within)
+    x, clipped = np.log(x), np.clip(y, -within, within)
+    y, error = clipped, np.where(y == clipped, error, error * np.abs(clipped / np.where(y == 0, 1.0, y)))
     middle, start = float(y.mean()), min(float(x.min()), float(at.min()))
     y = y - middle
 

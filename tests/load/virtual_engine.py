@@ -10,7 +10,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Law:
     output: tuple[float, float] = (220.0, 0.7)
     most_output: int = 1024
     noise: float = 0.015  # of a probe's speed, log sd
+    alike: float = 0.0  # correlation of that with the probe's before
     chunk: int = 2048
     kind: LevelKind = "concurrency"
     high: float = 4096
@@ -72,7 +73,7 @@ class Engine:
         self.users = 0  # in the closed loop
         self.wanted = 0
         self.next_due_s, self.rate = math.inf, 0.0
-        self.ended = 0
+        self.ended, self.luck = 0, self.rng.standard_normal()
         self.log_s, self.log_tokens, self.ends_s = [0.0], [0], list[float]()
 
     def _send(self, at_s: float) -> None:
@@ -86,7 +87,9 @@ class Engine:
         law = self.law
         self.factor = law.speed(self.rng, self.now_s / 3600) if self.noisy else 1.0
         if self.noisy:
-            self.factor *= math.exp(law.noise * self.rng.standard_normal())
+            drawn = math.sqrt(1 - law.alike**2) * self.rng.standard_normal()
+            self.luck = law.alike * self.luck + drawn
+            self.factor *= math.exp(law.noise * self.luck)
         if law.kind == "rate":
             self.rate = level
             self.next_due_s = self.now_s + self.rng.exponential(1 / level)
@@ -208,6 +211,7 @@ class Engine:
             parts["good_completed"] = parts["completed"] * (good.mean() if n else 0.0)
         sums = {
             "issued": np.ones(n), "failed": np.zeros(n), "empty": np.zeros(n), "good": good.astype(float),
+            "output_tokens": tokens, "in_flight_s": each["e2e_s"],
             "decode_tokens": np.maximum(tokens - 1, 0), "decode_span_s": np.nan_to_num(spans_s),
         }  # fmt: skip
         return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS)
@@ -229,13 +233,15 @@ class Truth:
     """Long runs at many levels of an engine whose speed does not vary."""
 
     law: Law
-    requests: int = 12_000
+    requests: int = 15_000
     measured: dict[float, tuple[float, float]] = field(default_factory=dict)
 
     def at(self, level: float) -> tuple[float, float]:
         """The least margin of all limits, and ln of the throughput."""
         if level not in self.measured:
             n = max(self.requests, 30 * int(level) if self.law.kind == "concurrency" else 0)
+            if any((limit.share or 0) > 0.98 for limit in self.law.limits.limits):
+                n *= 5
             found = Engine(self.law, 987654321, noisy=False).probe(Probe(level, "confirm", (n,)))
             self.measured[level] = found.least, found.ln_x[0] if found.ln_x else -math.inf
         return self.measured[level]
@@ -264,8 +270,14 @@ def spec_of(law: Law, seed: int, **spec: Any) -> SearchSpec:
     given: dict[str, Any] = {"kind": law.kind, "high": law.high, "random_seed": seed}
     if law.slots < 10**9:
         given["slots"] = law.slots
-    if law.kind == "rate":
-        given |= {"low": 0.1, "high": 200.0, "start": 6.0}
+    if law.kind == "rate":  # from 0.7 of what a closed loop does, as a real search looks at one before
+        users = min(32, law.slots)
+        loop = Engine(replace(law, kind="concurrency"), seed)
+        loop.set(users)
+        while loop.ended < 4 * users:
+            loop.run()
+        per_s = 2 * users / (loop.now_s - loop.ends_s[2 * users - 1])
+        given |= {"low": 0.01, "high": 200.0, "start": 0.7 * per_s}
     given["has_tail"] = any(limit.share is not None for limit in law.limits.limits)
     return SearchSpec(**(given | spec))
 
@@ -313,6 +325,20 @@ LOOKED_AT = {  # while the planner's rules were made
     "none": Law("ttft_p50<5ms", within=(1, 64)),
     "highest level keeps it": Law("tpot_mean<60ms", high=64, within=(8, 64)),
     "fails above 100": Law("tpot_mean<60ms", fails=lambda level: level > 100, within=(8, 100)),
+    "jumps at multiples of 64": Law("tpot_mean<45ms", more=lambda n: 3.0 * (n // 64)),
+    "speculation to 100": Law("tpot_mean<60ms", more=lambda n: -0.35 * (8 + 0.18 * n) if n <= 100 else 0.0),
+    "throughput from below": Law("tpot_mean<40ms,output_throughput>3100"),
+    "optimum at 5": Law("tpot_p95<40ms", base=16.0, per_user=4.0, within=(1, 32)),
+    "only 1": Law("tpot_mean<22.5ms", base=16.0, per_user=4.0, within=(1, 16)),
+    "TTFT p99": Law("ttft_p99<120ms"),
+    "E2E p99": Law("e2e_p99<30s"),
+    "goodput, E2E": Law("attainment>=0.9;goodput:e2e<12s", output=(220.0, 1.0)),
+    "noise alike": Law("output_throughput_per_user>20", noise=0.03, alike=0.9),
+    "one in 17 slow": Law("tpot_mean<40ms", speed=lambda rng, hours: 1.25 if rng.random() < 0.06 else 1.0),
+    "cold at first": Law("tpot_mean<40ms", speed=lambda rng, hours: 1.3 if hours < 0.01 else 1.0),
+    "rate, E2E p90": Law("e2e_p90<10s", kind="rate", within=(2, 30)),
+    "rate, 32 slots": Law("ttft_p95<1s", slots=32, kind="rate", within=(1, 30)),
+    "rate, TPOT": Law("tpot_mean<25ms", kind="rate", within=(2, 30)),
 }
 FRESH = {  # written when they were done
     "long prompts": Law("ttft_p90<400ms", prompt=(4000.0, 0.6), output=(60.0, 0.7)),
