@@ -266,11 +266,12 @@ class FindRunner(SweepRunner):
                 self._wait(started.point, COOLDOWN, self._servers_idle, most_s=self.spec.load.cooldown_max_s)
                 continue
             self.view.note(f"{entry.point_id} failed: {entry.reason}")
+            by_level = started.reason is not None and self._servers_answer()  # it fails requests, and is there
             if not self._server_is_back(started.point):
                 break
             asked_s = self._now_s()
             again = sum(one.point_id == entry.point_id and one.status == "failed" for one in manifest.points)
-            if started.reason is not None or again > 1:
+            if by_level or again > 1:
                 entry.probe = result.as_json()
                 results.append(result)
             else:
