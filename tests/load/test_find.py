@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -255,6 +258,36 @@ def test_a_killed_process_leaves_each_arrival_once(tmp_path):
     assert [(point.point_id, point.attempt) for point in after if point.status == "abandoned"] == [
         (cut.manifest.points[-1].point_id, 0)
     ]
+
+
+def test_a_server_that_goes_away_is_no_miss_of_its_level(monkeypatch, tmp_path):
+    """The probe in which it was killed is measured again once it is back, and only then counts."""
+    killed, back, answer = [], [], FindRunner._servers_answer
+    with simulator(ENGINE) as server, ExitStack() as stack:
+
+        def comes_back(runner):
+            if killed and not back and not answer(runner):
+                stack.enter_context(simulator(ENGINE.model_copy(update={"port": server.port})))
+                back.append(True)
+                return False
+            return answer(runner)
+
+        def kill(runner, step, *_):
+            if step.level > 32 and not killed:
+                killed.append(step.level)
+                os.kill(server.pid, signal.SIGKILL)
+            return watch(runner, step, *_)
+
+        watch = FindRunner._watch
+        monkeypatch.setattr(FindRunner, "_watch", kill)
+        monkeypatch.setattr(FindRunner, "_servers_answer", comes_back)
+        with pytest.raises(Stopped):
+            search(server.base_url, tmp_path / "run", most=5)
+    tries = [point for point in read_run(tmp_path / "run").manifest.points if point.concurrency == killed[0]]
+
+    assert [(one.attempt, one.status, one.probe is None) for one in tries][:2] == [
+        (0, "failed", True), (1, "complete", False),
+    ]  # fmt: skip
 
 
 def test_what_is_dropped_misses(tmp_path):
