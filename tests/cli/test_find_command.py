@@ -38,14 +38,14 @@ def found(cli, tmp_path_factory):
 
 
 def test_the_answer(found):
-    """At most 40 users, as a busy machine only makes them slower; the exit code says why it ended; what it cost is its
-    time at its price; and it is the same in --json, summary.json, the manifest and on the terminal."""
+    """A level that was measured; the exit code says why it ended; what it cost is its time at its price; and it is the
+    same in --json, summary.json, the manifest and on the terminal."""
     path, done = found
     search, manifest = done.data["search"], read_manifest(path)
     end = search["end"]
 
     assert {"confident": 0, "budget_minutes": 6, "none_feasible": 3}[end["reason"]] == done.code
-    assert end["answer"]["level"] <= 44
+    assert end["answer"]["level"] in [point.concurrency for point in manifest.points]
     assert end["probes"] == len(manifest.points) == len(manifest.complete_points)
     assert end["spent_usd"] == pytest.approx(end["seconds"] * 0.001)
     value, low, high = end["answer"]["usd"]
