@@ -275,6 +275,21 @@ FOREIGN = {
 }
 
 
+def test_a_parquet_file_of_ours_whose_checksum_is_gone_is_refused(tmp_path):
+    """Damage at its mark as well does not make it another writer's; what another program wrote of its rows is read."""
+    journal_of(tmp_path / "j", [row(i) for i in range(6)])
+    path = tmp_path / "t.parquet"
+    write_parquet(path, read_journal(tmp_path / "j"))
+    pq.write_table(pq.read_table(path), tmp_path / "copy.parquet")
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex(b"BSsum")] ^= 1
+    path.write_bytes(damaged)
+
+    with pytest.raises(OSError, match=r"t\.parquet is damaged: its checksum is gone"):
+        list(parquet_tables(path, SCHEMA))
+    assert ids(pa.concat_tables(parquet_tables(tmp_path / "copy.parquet", SCHEMA))) == [f"p{i}" for i in range(6)]
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_parquet_has_our_types(tmp_path, name):
     """A file that another program wrote, without our checksum, is read if its columns are of our types."""

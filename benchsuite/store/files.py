@@ -117,6 +117,7 @@ def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.
             for table in tables:
                 writer.write_table(at_schema(schema, [table]), row_group_size=4 * ROW_GROUP)
                 n_rows += table.num_rows
+            writer.add_key_value_metadata({_SUMMED: "crc32"})
         file.seek(-8, os.SEEK_END)
         at = file.seek(-8 - int.from_bytes(file.read(4), "little"), os.SEEK_END)
         footer = file.read()
@@ -128,6 +129,7 @@ def write_parquet(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.
 ROW_GROUP = 16_384  # rows
 _SUM = struct.Struct("<8sI")  # mark, CRC-32 of all other bytes; before the footer, where no reader of Parquet looks
 _SUM_MARK = b"\x89BSsum\r\n"
+_SUMMED = "benchsuite_checksum"  # in the footer: a file whose mark was damaged is not another writer's
 _FOOTER_MOST = 2**24
 
 
@@ -159,6 +161,8 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
         try:
             with pq.ParquetFile(file) as parquet:  # read_table would import pandas: a second
                 facts = parquet.metadata
+                if at < 0 and _SUMMED.encode() in (facts.metadata or {}):
+                    raise OSError(f"{path.name} is damaged: its checksum is gone")
                 unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
                 if not 0 <= unpacked <= most("parquet_bytes") or facts.num_rows > most("parquet_bytes"):
                     raise ValueError(f"by its metadata it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
