@@ -187,7 +187,8 @@ def test_an_output_that_takes_a_part(unbuffered, tmp_path):
     with (tmp_path / "out").open("wb") as output:
         ended = subprocess.run(
             [sys.executable, "-m", "benchsuite", "schema"], stdout=output, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            # no bytecode, of which Python would leave the first 100 bytes to all later processes
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
         )  # fmt: skip
     assert ended.returncode == 1

@@ -46,6 +46,7 @@ def row(n):
 
 journal = Journal(Path(sys.argv[1]))
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+sys.dont_write_bytecode = True  # of which a part would stay
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 n = failures = 0
 while failures < 3:
