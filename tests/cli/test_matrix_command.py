@@ -134,7 +134,7 @@ def test_levels_of_a_matrix_that_is_searched(tmp_path):
     file.write_text(FILE)
     said = matrix(file, tmp_path / "out", "--find")
     assert said.code == 2
-    assert "load.concurrency: is of `benchsuite sweep`" in str(said.error)
+    assert "load.concurrency: is of a sweep" in str(said.error)
 
 
 def test_the_table_in_three_forms(done):
