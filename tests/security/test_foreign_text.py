@@ -230,7 +230,8 @@ def test_files_of_the_folder(hostile, cli):
 
 PACKAGE = Path(__file__).parents[2] / "benchsuite"
 RAW = {"cli/main.py": 6, "cli/report.py": 2, "cli/calibrate.py": 1, "cli/gate.py": 4, "cli/spec_file.py": 1,
-       "cli/plan.py": 1, "cli/matrix.py": 2, "cli/find.py": 2, "cli/sweep.py": 2, "cli/options.py": 2, "cli/serve.py": 1}  # fmt: skip
+       "cli/plan.py": 1, "cli/matrix.py": 2, "cli/find.py": 2, "cli/sweep.py": 2, "cli/options.py": 2,
+       "cli/serve.py": 1}  # fmt: skip
 
 
 def test_who_prints():
