@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchsuite.errors import InputError, PointsError, SpecError
+from benchsuite.find_spec import FindSpec
 from benchsuite.level import Level, LevelKind
 from benchsuite.limits import most
 from benchsuite.redact import masked, single_line
-from benchsuite.spec import FindSpec, named_outside, parse_spec
+from benchsuite.spec import named_outside, parse_spec
 from benchsuite.strict_model import Items
 
 # A point's name is part of file names: it leads nowhere else.

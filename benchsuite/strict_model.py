@@ -20,6 +20,7 @@ MISTAKES_SHOWN = 20
 MOST, LEAST = 10**15, 1e-12
 # the most of one that is a row's column, an item in memory, a timeout of the system's
 MOST_COUNT, MOST_ITEMS, MOST_S = 2**31 - 1, 10_000_000, 1_000_000
+PERCENT = r"(100(\.0*)?|\d{1,2}(\.\d+)?)%"
 Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item")
 

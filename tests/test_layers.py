@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1] / "benchsuite"
 
 WORDS = (
     "errors", "redact", "clock", "level", "limits", "records", "metrics", "results", "slo", "spec", "strict_model",
-    "matrix_spec", "base_url", "request_spec", "servers", "manifest", "progress", "warning_table", "file_list",
-    "saturation",
+    "matrix_spec", "base_url", "request_spec", "find_spec", "servers", "manifest", "progress", "warning_table",
+    "file_list", "saturation",
     "load.arrivals",  # its profile is a key of the spec
 )  # fmt: skip
 CORE = (
@@ -80,6 +80,7 @@ LIBRARIES = {
         "base_url",
         "cli.spec_file",
         "economics",
+        "find_spec",
         "manifest",
         "matrix_spec",
         "request_spec",

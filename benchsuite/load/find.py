@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from benchsuite.clock import NS_PER_S, ClockMark
 from benchsuite.errors import InputError, PointsError, RunError
+from benchsuite.find_spec import FindSpec
 from benchsuite.level import Level
 from benchsuite.load.schedule import PointPlan, open_loop
 from benchsuite.load.search import End, Probe, ProbeResult, Search, SearchSpec
@@ -28,7 +29,7 @@ from benchsuite.load.worker_pool import client_facts
 from benchsuite.manifest import PointEntry, RunManifest, SearchEnd, SearchFacts
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SearchProgress
 from benchsuite.saturation import saturates
-from benchsuite.spec import FindSpec, SweepSpec
+from benchsuite.spec import SweepSpec
 from benchsuite.store.files import SCHEMA
 from benchsuite.store.journal import read_journal
 from benchsuite.store.run_folder import RunFolder, read_manifest, read_run

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import benchsuite
+from benchsuite.find_spec import FindSpec
 from benchsuite.load.find import continued
 from benchsuite.load.search import SearchSpec
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
-from benchsuite.spec import FindSpec
 from benchsuite.store.run_folder import read_manifest
 
 # a token every 1 ms + 0.1 ms x active: 200 tokens/s at 40 users

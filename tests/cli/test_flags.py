@@ -15,8 +15,9 @@ from benchsuite.cli.spec_options import FLAGS
 from benchsuite.economics.gpu_hour import Spot
 from benchsuite.economics.memory import MemoryDemand
 from benchsuite.economics.plan_file import ApiTerms, DemandTable, Extras, Fleet, MachineTerms
+from benchsuite.find_spec import NOT_OF_A_SEARCH
 from benchsuite.serving.tiny_model import TinyModelSpec
-from benchsuite.spec import NOT_OF_A_SEARCH, OwnedSpec, extra, spec_flags
+from benchsuite.spec import OwnedSpec, extra, spec_flags
 
 MODELS = (OwnedSpec, Spot, MemoryDemand, DemandTable, Fleet, MachineTerms, ApiTerms, Extras, TinyModelSpec)
 
