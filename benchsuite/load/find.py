@@ -186,6 +186,8 @@ class FindRunner(SweepRunner):
     on_step: Callable[[Probe | End], None] = dataclasses.field(kw_only=True, default=lambda _: None)
     rival: str | None = dataclasses.field(kw_only=True, default=None)  # whose throughput search.least_x is
     _what: ClassVar = "the search"
+    # the probe before the present one, until its last request has ended
+    _draining: _Running | None = dataclasses.field(init=False, default=None)
     _n_rows = 0  # of the probes that have ended, since the first hand-over
 
     def __post_init__(self) -> None:
@@ -243,12 +245,10 @@ class FindRunner(SweepRunner):
                 break
             started = self._begin(step, results, asked_s)
             started.entry.warmup, look = look, {}
-            reports = self._hand_over(started, first=running is None)
-            if running is not None:
-                self._finish(running, reports)
-                if running.entry.probe is None:  # its clocks went wrong
-                    results = [one for one in results if one is not running.result]
-            running, result = started, self._watch(step, started)
+            self._drain(results)
+            self._hand_over(started, first=running is None)
+            self._draining, running = running, started
+            result = self._watch(step, started, results)
             if result is None:  # to be measured again
                 break
             started.result = result
@@ -260,6 +260,7 @@ class FindRunner(SweepRunner):
                 results.append(result)
             if not (result.failed or result.saturated):
                 continue
+            self._drain(results)
             # its users are given up; what queued up would be in the next one
             self._finish(started, self._pool.end_probes(give_up=result.saturated))
             running, entry = None, started.entry
@@ -278,6 +279,7 @@ class FindRunner(SweepRunner):
             else:
                 self.search = dataclasses.replace(self.search, spent_s=self.search.spent_s + result.seconds)
                 planner = Search(self.search)
+        self._drain(results)
         if running is not None:
             self._finish(
                 running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0, 0.0))
@@ -363,14 +365,27 @@ class FindRunner(SweepRunner):
         )  # fmt: skip
         self.view.progress(point, self._pool.progress(), now_s - since_s)
 
-    def _hand_over(self, probe: _Running, *, first: bool) -> list[WorkerReport]:
+    def _drain(self, results: list[ProbeResult], reports: list[WorkerReport] | None = None) -> None:
+        """Finish the probe before the present one, whose last request has ended, or is waited for."""
+        probe, self._draining = self._draining, None
+        if probe is None:
+            return
+        if reports is None:
+            reports = self._pool.drained(partial(self._show, probe, "ending", self._now_s(), 0, 0, 0.0))
+        assert reports is not None
+        self._finish(probe, reports)
+        if probe.entry.probe is None:  # its clocks went wrong
+            results[:] = [one for one in results if one is not probe.result]
+
+    def _hand_over(self, probe: _Running, *, first: bool) -> None:
         self._n_rows *= not first
         since_s = probe.asked_s if probe.plan.open_loop is None else self._now_s()
         show = partial(self._show, probe, "handing over", since_s, 0, 0, 0.0)
-        return self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
+        self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
-    def _watch(self, step: Probe, probe: _Running) -> ProbeResult | None:
-        """Let it settle, then look at its rows until a look decides; None: the search is to stop."""
+    def _watch(self, step: Probe, probe: _Running, results: list[ProbeResult]) -> ProbeResult | None:
+        """Let it settle, then look at its rows until a look decides; None: the search is to stop. Meanwhile the last
+        requests of the one before end."""
         pool, settled, looks, loop = self._pool, probe.plan.users, list(step.looks), probe.plan.open_loop
         since_s, before = probe.asked_s if loop is None else self._now_s(), 0
         begun_s = (pool.handed_over_ns - self._origin_ns) / NS_PER_S
@@ -392,7 +407,8 @@ class FindRunner(SweepRunner):
                 self._show(probe, "settling", since_s, settled if loop is None else 0, 0, settle_s)
             else:
                 self._show(probe, "measuring", since_s, looks[0], before, settle_s + window_s)
-            pool.check()
+            if (reports := pool.check()) is not None:
+                self._drain(results, reports)
             if pool.stopping:
                 return None
             counts, at_s = pool.progress(), self._now_s()

@@ -160,6 +160,7 @@ class WorkerPool:
         self._pipes: list[Pipe] = []
         self._processes = []
         self._ticks, self._silent_s, self._looked_s = [0.0] * self.n_workers, [0.0] * self.n_workers, 0.0
+        self._drained: dict[int, Any] | None = None  # reports so far of the probe before the present one
         try:
             for worker in range(self.n_workers):
                 ours, theirs = context.Pipe()
@@ -257,11 +258,12 @@ class WorkerPool:
         on_progress: Callable[[ProgressSnapshot], None] = lambda _: None,
         *,
         first: bool,
-    ) -> list[WorkerReport]:
+    ) -> None:
         """Let the probe take the place of the one before without draining; from then on it goes on by itself.
 
-        The reports of the one before, once its last request has ended; none for the first. Its requests are numbered
-        on, so that the set begins again, salted anew. Raises RunError if a worker dies.
+        What the one before has in flight ends beside it: `check` and `drained` give its reports, of which the next
+        hand-over has to wait. Its requests are numbered on, so that the set begins again, salted anew. Raises RunError
+        if a worker dies.
         """
         if first:
             self._shared.cursor.get_obj().value = 0
@@ -271,10 +273,22 @@ class WorkerPool:
                 assert answer == "ready"
             self.handed_over_ns = now_ns() + _START_DELAY_NS
             self._send([self.handed_over_ns] * self.n_workers)
-            return [] if first else self._gather(on_progress)
+            self._drained = None if first else {}
         except BaseException:
             self.__exit__()
             raise
+
+    def drained(self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None) -> list[WorkerReport] | None:
+        """The reports of the probe before the present one, once its last request has ended; None if they were given."""
+        if self._drained is None:
+            return None
+        try:
+            reports = self._gather(on_progress, answers=self._drained)
+        except BaseException:
+            self.__exit__()
+            raise
+        self._drained = None
+        return reports
 
     def end_probes(
         self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None, *, give_up: bool = False
@@ -287,8 +301,11 @@ class WorkerPool:
             self.__exit__()
             raise
 
-    def check(self) -> None:
-        """Raises RunError if a worker has died, failed or fallen silent while nothing is expected of it."""
+    def check(self) -> list[WorkerReport] | None:
+        """The reports of the probe before the present one if its last request has ended meanwhile, once.
+
+        Raises RunError if a worker has died, failed or fallen silent.
+        """
         self._look_for_silence()
         for worker, pipe in enumerate(self._pipes):
             if pipe.poll():
@@ -296,7 +313,10 @@ class WorkerPool:
                     answer = pipe.recv()
                 except (EOFError, OSError):
                     raise self._death(worker) from None
-                raise answer if isinstance(answer, RunError) else self._death(worker)
+                if self._drained is None or not isinstance(answer, WorkerReport):
+                    raise answer if isinstance(answer, RunError) else self._death(worker)
+                self._drained[worker] = answer
+        return None if self._drained is None or len(self._drained) < self.n_workers else self.drained()
 
     def _send(self, what: Sequence[Any]) -> None:
         for worker, (pipe, item) in enumerate(zip(self._pipes, what, strict=True)):
@@ -317,9 +337,13 @@ class WorkerPool:
                 raise self._death(i)
         self._looked_s = now_s
 
-    def _gather(self, on_progress: Callable[[ProgressSnapshot], None], most_s: float | None = None) -> list[Any]:
-        """One answer of each worker, in their order. most_s: how long that may take; None: as long as they tick."""
-        answers: dict[int, Any] = {}
+    def _gather(
+        self, on_progress: Callable[[ProgressSnapshot], None], most_s: float | None = None,
+        answers: dict[int, Any] | None = None,
+    ) -> list[Any]:  # fmt: skip
+        """One answer of each worker, in their order. most_s: how long that may take; None: as long as they tick.
+        answers: those that came already."""
+        answers = {} if answers is None else answers
         began_s = time.monotonic()
         while len(answers) < self.n_workers:
             self._look_for_silence(answers if most_s is None else range(self.n_workers))

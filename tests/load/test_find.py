@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 from contextlib import ExitStack
@@ -128,6 +129,26 @@ def test_the_server_is_never_drained(found):
     for sent_s, closed_s in rows[1:]:
         assert reach_s == 0.0 or sent_s < reach_s + 0.2
         reach_s = max(reach_s, closed_s)
+
+
+def test_a_probe_is_measured_while_the_last_requests_of_the_one_before_end(tmp_path, monkeypatch):
+    """Its window begins before they have ended, where one answer of twenty takes ten times as long as the others."""
+    sets = [
+        prompt if i % 20 else dataclasses.replace(prompt, max_output_tokens=400) for i, prompt in enumerate(PROMPTS)
+    ]
+    monkeypatch.setitem(globals(), "PROMPTS", sets)
+    with simulator(ENGINE) as server:
+        search(server.base_url, tmp_path / "run", dataclasses.replace(SEARCH, budget_s=6.0))
+    run = read_run(tmp_path / "run")
+    by_point = {point.point_id: [] for point in run.manifest.points}
+    for row in run.table.to_pylist():
+        by_point[row["point_id"]].append(row)
+    assert len(by_point) > 1
+    assert all(point.probe for point in run.manifest.points)
+    assert any(
+        after[0]["window_start_s"] < max(row["closed_s"] for row in before)
+        for before, after in itertools.pairwise(by_point.values())
+    )
 
 
 def test_a_resumed_search_goes_on_with_the_same_next_level(found):
