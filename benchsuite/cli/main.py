@@ -130,6 +130,7 @@ def main() -> None:
     """
     os.umask(os.umask(0o022) | 0o002)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # of a large run the others hold half as much again
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a search plans while the load runs: twice the CPU is no faster
     remember_secrets(os.environ, *sys.argv[1:])
     keep_pandas_out()
     for name in ("stdout", "stderr"):  # closed by the caller
