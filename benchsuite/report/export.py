@@ -23,7 +23,14 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, REASONING, level_
 from benchsuite.redact import csv_table, markdown_table, markdown_text
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement, judged_again, judged_spec
-from benchsuite.report.level_tables import CLOSED_LOOP, CLOSED_LOOP_TITLE, SEARCH_TITLE, closed_loop_table, search_table
+from benchsuite.report.level_tables import (
+    CLOSED_LOOP,
+    CLOSED_LOOP_TITLE,
+    SEARCH_TITLE,
+    SEARCH_WORDS,
+    closed_loop_table,
+    search_table,
+)
 from benchsuite.results import Decision, EvaluatedLevel
 from benchsuite.store.run_folder import Run
 
@@ -73,7 +80,10 @@ def _markdown(one: Judgement) -> str:
         *(f"Judged again: {markdown_text(text)}." for text in judged_again(one)),
         "\n".join(f"- {aside}" for aside in said[1:]),
         "\n".join(f"- search: {markdown_text(line)}" for line in searched),
-        f"{SEARCH_TITLE}:\n\n" + "\n".join(markdown_table(*fmt.known_columns(*path))) if path else "",
+        f"{SEARCH_TITLE}:\n\n"
+        + "\n".join(markdown_table(*fmt.known_columns(*path), right={*path[0]} - {*SEARCH_WORDS}))
+        if path
+        else "",
         "\n".join(markdown_table(*fmt.known_columns((*map(fmt.head, columns), "SLO"), rows))),
         f"{CLOSED_LOOP_TITLE}:\n\n" + "\n".join(markdown_table(*closed, right=closed[0]))
         if (closed := closed_loop_table(one.judged))

@@ -169,6 +169,7 @@ CLOSED_LOOP = (
 
 _MOST_LN = 100.0  # what a foreign folder may say
 SEARCH_TITLE = "Probes of the search, in their order"
+SEARCH_WORDS = ("phase", "verdict", "nearest limit")  # its columns that are no numbers
 
 
 def search_table(judgement: Judgement) -> tuple[Row, list[Row]] | None:

@@ -203,7 +203,10 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     client = sections_run.client_table(judgement)
     few = _FEW_REQUESTS.format(stat) if no_tail else ""
     path = level_tables.search_table(judgement)
-    probes = None if path is None else Table("search", *path, level_tables.SEARCH_TITLE, left=(1, 2, 4), note=_MARGIN)
+    probes = None
+    if path is not None:
+        words = tuple(map(path[0].index, level_tables.SEARCH_WORDS))
+        probes = Table("search", *path, level_tables.SEARCH_TITLE, left=words, note=_MARGIN)
     intervals = _INTERVALS if path is None else f"Value [{CONFIDENCE} interval over the probes]."
     answered = [fmt.spaced(fmt.sentence(line)) for line in fmt.search_answer(judgement.facts.manifest, judgement.slo)]
     return [

@@ -111,8 +111,8 @@ def final_table(
             say(console, line, style="bold" * (not i), indent=2)
         path = tables.search_table(judgement)
     if path is not None:
-        left, narrow = ("phase", "nearest limit", "verdict"), ("judged", "nearest limit", "min so far")
-        console.print(table(console, *path, left=left, wide=narrow, title=tables.SEARCH_TITLE))
+        narrow = ("judged", "nearest limit", "min so far")
+        console.print(table(console, *path, left=tables.SEARCH_WORDS, wide=narrow, title=tables.SEARCH_TITLE))
     if judged:
         console.print(_table(judgement, console, shown.columns))
         if shown.wide:
