@@ -60,6 +60,19 @@ def test_the_optimum_of_a_known_law():
     assert end.answer.binding == "decode_throughput"
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_limit_that_more_users_keep_better_bounds_from_below(seed):
+    """A throughput of 3,100 tok/s comes at about 80 users and up, a token in 40 ms at no more than about 130: what is
+    below misses as well, and no search goes down to 1. An answer had a level at most 1.3 times below it measured."""
+    end, results = find(LOOKED_AT["throughput from below"], seed)
+    levels = [one.level for one in results]
+
+    assert end.reason == "confident"
+    assert min(levels) > 8
+    assert any(end.answer.level / 1.3 <= level < end.answer.level for level in levels)
+    assert any(one.least > 0 for one in results if one.level == end.answer.level)
+
+
 def test_what_binds_is_the_nearest_limit():
     """Not a percentile at a tenth of its limit, of whose bad requests, none, less is known than of a speed 1 % beside
     its own."""
