@@ -37,13 +37,14 @@ class ProbeRows:
 
     each: by key of metrics.LATENCIES (n,) in order of beginning, NaN where a request has none. sums: (n,) by the names
     in Metric.ratio that requests have. parts: (PARTS,) by those names, what came in equal parts of the window, of
-    part_s seconds each.
+    part_s seconds each. cycle_s: (n,) what each took of its user's time, from when that was free; of a rate unused.
     """
 
     each: Mapping[str, Floats]
     sums: Mapping[str, Floats]
     parts: Mapping[str, Floats]
     part_s: float
+    cycle_s: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Look:
     """margins: by the limit's name (value, standard error); of a guard of the SLO only where it is proven exceeded.
     shares: of a limit on a share its margin; of a percentile that of the share of requests beyond the limit. ln_x: of
     ln(what is paid for, a second): good requests where a rate has per-request limits, else output tokens; None: none.
-    A rate that does not saturate is served as it comes; users have a request in flight at all times.
+    A rate that does not saturate is served as it comes.
     """
 
     verdict: Verdict
@@ -109,7 +110,8 @@ def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[i
         if name in whole:
             at_s, weights = np.nan_to_num(at_s, nan=-1.0), np.nan_to_num(whole[name])
             parts[name] = np.histogram(at_s, edges_s, weights=weights)[0]
-    return n, ProbeRows(each, sums, parts, (end_s - start_s) / PARTS)
+    cycle_s = np.nan_to_num(measured.closed_s - measured.scheduled_s)
+    return n, ProbeRows(each, sums, parts, (end_s - start_s) / PARTS, cycle_s)
 
 
 def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:
@@ -134,9 +136,7 @@ def look(slo: Slo, rows: ProbeRows, level: Level) -> Look:
     ln_x = None
     if paid is not None and np.nansum(paid) > 0:
         # by Little's law, over requests, which says it with less error than what came in equal parts of the window
-        each_s = (
-            np.full(len(paid), 1 / level.number) if level.kind == "rate" else rows.sums["in_flight_s"] / level.users
-        )
+        each_s = np.full(len(paid), 1 / level.number) if level.kind == "rate" else rows.cycle_s / level.users
         value = float(np.nansum(paid) / each_s.sum())
         error = _mean(np.nan_to_num(paid) - value * each_s)[1] / float(each_s.mean())
         ln_x = math.log(value), error / value

@@ -24,8 +24,8 @@ def rows(ttft_s, *, failed=0, good=None, tokens_per_part=100.0, part_s=1.0):
     sums["failed"][np.random.default_rng(2).permutation(n)[:failed]] = 1
     sums |= {} if good is None else {"good": np.random.default_rng(2).permutation(np.arange(n) < good).astype(float)}
     sums |= {"output_tokens": np.full(n, tokens_per_part * PARTS / n)}
-    sums |= {"in_flight_s": np.full(n, USERS.users * part_s * PARTS / n)}
-    return ProbeRows({"ttft_s": ttft_s}, sums, {"arrived_tokens": np.full(PARTS, tokens_per_part)}, part_s)
+    cycle_s, parts = np.full(n, USERS.users * part_s * PARTS / n), {"arrived_tokens": np.full(PARTS, tokens_per_part)}
+    return ProbeRows({"ttft_s": ttft_s}, sums, parts, part_s, cycle_s)
 
 
 def test_margins_of_a_mean_and_a_rate():
@@ -50,7 +50,7 @@ def test_every_rate_has_its_parts():
     parts |= {"arrived_tokens": np.full(PARTS, 400.0), "good_completed": np.full(PARTS, 2.0)}
     one = rows(np.full(200, 0.5), good=100)
     slo = parse_slo("rps>2,throughput>200,total_throughput>600,goodput>1;goodput:ttft<1s")
-    found = look(slo, ProbeRows(one.each, one.sums, parts, 1.0), Level(4.0, "rate"))
+    found = look(slo, ProbeRows(one.each, one.sums, parts, 1.0, one.cycle_s), Level(4.0, "rate"))
 
     assert [value for value, _ in found.margins.values()] == [pytest.approx(math.log(2))] * 4
     assert found.ln_x[0] == pytest.approx(math.log(2))
@@ -139,6 +139,23 @@ def test_a_percentile_that_few_requests_cannot_show_is_not_kept():
     few, many = (look(parse_slo("ttft_p99<1s"), rows(np.full(n, 0.5)), USERS) for n in (100, 2000))
 
     assert (few.verdict, many.verdict) == ("undecided", "kept")
+
+
+def test_a_users_time_between_its_requests_is_paid_for_too():
+    """One that is in flight for half of its time, as it connects anew each time, gets half the tokens a second."""
+    import pyarrow as pa
+
+    from benchsuite.store.files import SCHEMA
+
+    made = [request_row(float(i), 0.5, [0.1], concurrency=1) for i in range(60)]
+    made = [one._replace(scheduled_s=one.sent_s - 0.5, request_id=f"c1-{i}") for i, one in enumerate(made)]
+    table = pa.Table.from_pylist([one._asdict() for one in made], schema=SCHEMA)
+    _, probe = rows_of_probe(table, Level(1), parse_slo("ttft_mean<9s"), 0.0)
+    cycle_s = made[0].closed_s - made[0].scheduled_s
+    assert cycle_s == pytest.approx(0.5 + made[0].closed_s - made[0].sent_s)
+    assert look(parse_slo("ttft_mean<9s"), probe, Level(1)).ln_x[0] == pytest.approx(
+        math.log(made[0].output_tokens / cycle_s)
+    )
 
 
 def test_a_probe_is_read_up_to_its_first_request_that_has_not_ended():

@@ -211,10 +211,10 @@ class Engine:
             parts["good_completed"] = parts["completed"] * (good.mean() if n else 0.0)
         sums = {
             "issued": np.ones(n), "failed": np.zeros(n), "empty": np.zeros(n), "good": good.astype(float),
-            "output_tokens": tokens, "in_flight_s": each["e2e_s"],
+            "output_tokens": tokens,
             "decode_tokens": np.maximum(tokens - 1, 0), "decode_span_s": np.nan_to_num(spans_s),
         }  # fmt: skip
-        return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS)
+        return ProbeRows(each, sums, parts, (end_s - start_s) / PARTS, each["e2e_s"])
 
     def saturated(self, start_s: float) -> tuple[bool, bool]:
         """Of the window up to now: by far, and at all."""
