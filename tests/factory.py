@@ -213,7 +213,7 @@ def find_folder(path: Path, *, manifest: Mapping[str, Any] | None = None) -> Pat
     answer = {
         "level": 10.0, "throughput": [x, 0.98 * x, 1.02 * x], "usd": [usd, 0.98 * usd, 1.02 * usd], "p_met": 0.998,
         "p_good": 0.973, "binding": "decode_throughput", "bracket": [10.0, 12.0], "seconds": seconds, "more": 99,
-        "more_p_good": 0.99, "levels": OF_LEVELS,
+        "levels": OF_LEVELS,
     }  # fmt: skip
     end = {"reason": "confident", "answer": answer, "probes": len(PROBES), "seconds": seconds, "spent_usd": 0.031}
     search = {"asked": {"kind": "concurrency", "slack": 0.05}, "per": "output_token", "end": end}

@@ -155,7 +155,8 @@ class Answer:
     likewise, None without a price. p_met: that it meets the SLO; p_good: and is at most the slack dearer than the
     cheapest that does. binding: the limit that is nearest. bracket: the highest level that kept the SLO, the lowest
     that missed it. seconds, spent_usd: of the search. more: probes that ten more minutes would hold; more_p_good: what
-    P(good) they are likely to reach, None where they hold none. levels: that were measured, with P(met) and P(good)."""
+    P(good) they are likely to reach, None where they hold none or it is as sure as was asked for. levels: that were
+    measured, with P(met) and P(good)."""
 
     level: float
     throughput: tuple[float, float, float]
@@ -382,7 +383,8 @@ class Search:
         usd = None if spec.usd_per_hour is None else tuple(spec.usd_per_hour / 3600 / x for x in (mean, high, low))
         seconds = spec.spent_s + sum(one.seconds for one in results)
         more = int(_OUTLOOK_S / max(self._seconds(self._probe(level, "confirm", results), results), 1.0))
-        later = _View(spec, results, more=(level, more)).p_good[level] if more else None
+        sure = reason in ("confident", "max_reached")
+        later = _View(spec, results, more=(level, more)).p_good[level] if more and not sure else None
         return End(
             reason,
             Answer(
@@ -583,7 +585,8 @@ class _View:
         self.levels = sorted({*measured, *near})
         at = np.log(self.levels)
         timed = [one for one in results if one.timed]
-        extra = [one for one in timed if one.level == more[0]][:1] * min(more[1], _MOST_MORE)
+        again = [one for one in timed if one.level == more[0]]  # as they went so far, in turn
+        extra = (again * _MOST_MORE)[: min(more[1], _MOST_MORE)]
         met = np.ones((_DRAWS, len(at)), np.bool_)
         for name in sorted({name for one in timed for name in one.margins}):
             shares = _by_share(name, timed)
