@@ -59,7 +59,8 @@ class FindSpec(StrictModel, flags="--"):
             if not users and not LEAST_RATE <= level <= MOST_RATE:
                 raise ValueError(f"{name}: a rate is a number from {LEAST_RATE} to {MOST_RATE:,} requests/s")
         if not least < most or not least <= (self.start or least) <= most:
-            raise ValueError("expected low < high, and start between them")
+            start = "" if self.start is None else f", start {self.start:g}"
+            raise ValueError(f"expected low < high, and start between them (given low {least:g}, high {most:g}{start})")
         return self
 
     @property
