@@ -86,8 +86,12 @@ def rows_of_probe(table: Any, level: Level, slo: Slo, start_s: float) -> tuple[i
     due_s, sent_s = (table[name].cast("float64").to_numpy() for name in ("scheduled_s", "sent_s"))
     began_s = due_s if level.rate_per_s is not None else np.where(np.isnan(sent_s), due_s, sent_s)  # no connection
     inside = np.flatnonzero(began_s >= start_s)
+    before = number[began_s < start_s].max(initial=-1)
+    if level.rate_per_s is None:  # a process may send later what it took earlier, and the set does not begin at 0
+        inside = inside[number[inside] > before]
+        if before < 0 and len(inside):
+            before = number[inside].min() - 1
     inside = inside[np.argsort(number[inside])]
-    before = number[inside[:1]] - 1 if level.rate_per_s is None else number[began_s < start_s].max(initial=-1)
     n = int(np.sum(np.cumprod(np.diff(number[inside], prepend=before) == 1))) if len(inside) else 0
     if n < PARTS:
         return n, None

@@ -276,7 +276,7 @@ class Worker:
 
     async def _search(self, order: Any, pipe: Pipe) -> WorkerReport:
         """Probes that hand over to each other: "ready" once a probe's connections are there, when it is told the
-        probe's start; then the report of the one before once its last request has ended. Until DRAIN is ordered, or
+        probe's start; "begun"; then the report of the one before, with its last request. Until DRAIN is ordered, or
         ABORT, which gives up what is in flight."""
         orders = asyncio.Queue[Any]()
         loop, n_endpoints = asyncio.get_running_loop(), len(self.preflight.endpoints)
@@ -330,6 +330,8 @@ class Worker:
                     order = start_ns
                     break
                 before = await load.hand_over(share, start_ns)
+                sink.tick(now_ns())  # its counts are shown, and no longer those of the one before
+                pipe.send("begun")
                 if before is not None:
                     over = loop.create_task(before.over.wait())
                     await asyncio.wait({running, over}, return_when="FIRST_COMPLETED")

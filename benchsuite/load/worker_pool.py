@@ -273,6 +273,8 @@ class WorkerPool:
                 assert answer == "ready"
             self.handed_over_ns = now_ns() + _START_DELAY_NS
             self._send([self.handed_over_ns] * self.n_workers)
+            for answer in self._gather(on_progress, _START_S):
+                assert answer == "begun"
             self._drained = None if first else {}
         except BaseException:
             self.__exit__()

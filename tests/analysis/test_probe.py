@@ -141,6 +141,21 @@ def test_a_percentile_that_few_requests_cannot_show_is_not_kept():
     assert (few.verdict, many.verdict) == ("undecided", "kept")
 
 
+def test_a_request_that_was_taken_later_and_sent_earlier():
+    """Of two processes: number 4 leaves just before the settling ends, and 3 just after. What counts begins with 5."""
+    import pyarrow as pa
+
+    from benchsuite.store.files import SCHEMA
+
+    sent_s = [0.0, 1.0, 2.0, 4.01, 3.99, *map(float, range(5, 40))]
+    made = [
+        request_row(at_s, 0.5, [0.1], concurrency=1)._replace(request_id=f"c1-{i}") for i, at_s in enumerate(sent_s)
+    ]
+    table = pa.Table.from_pylist([one._asdict() for one in made], schema=SCHEMA)
+    n, probe = rows_of_probe(table, Level(1), parse_slo("ttft_mean<1s"), 4.0)
+    assert (n, len(probe.each["ttft_s"])) == (35, 35)
+
+
 def test_a_users_time_between_its_requests_is_paid_for_too():
     """One that is in flight for half of its time, as it connects anew each time, gets half the tokens a second."""
     import pyarrow as pa

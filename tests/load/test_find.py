@@ -145,6 +145,8 @@ def test_a_probe_is_measured_while_the_last_requests_of_the_one_before_end(tmp_p
         by_point[row["point_id"]].append(row)
     assert len(by_point) > 1
     assert all(point.probe for point in run.manifest.points)
+    for rows in by_point.values():  # and after as many of its own as it has users, not of the one before
+        assert sum(row["closed_s"] <= row["window_start_s"] for row in rows) >= rows[0]["concurrency"]
     assert any(
         after[0]["window_start_s"] < max(row["closed_s"] for row in before)
         for before, after in itertools.pairwise(by_point.values())
