@@ -182,6 +182,25 @@ class ServerSample(NamedTuple):
     error: Annotated[str | None, "why nothing could be read"] = None
 
 
+class ScoreRecord(NamedTuple):
+    """An issued request by one scorer: one row of scores.parquet, which can be made again at any time."""
+
+    point_id: Annotated[str, "the measured point: a level and a repeat"]
+    repeat: Annotated[int, "which repeat of the level, from 0"]
+    attempt: Annotated[int, "attempt at the point, from 0"]
+    request_id: Annotated[str, "the request"]
+    prompt_id: Annotated[str, "the prompt of the request set: the item"]
+    scenario: Annotated[str | None, "of the prompt"]
+    scorer: Annotated[str, "its name, of quality.score.SCORERS"]
+    scorer_version: Annotated[int, "raised whenever a rule of the scorer changes"]
+    score: Annotated[float | None, "0 to 1; missing only where it could not be judged, never for a failed request"]
+    reading: Annotated[str | None, "what was read as the answer, at most 200 characters; missing where nothing was"]
+    how: Annotated[str, "how it was read (a tier of the scorer), or why it was not"]
+    cut: Annotated[bool, "the response ended at its cap of tokens"]
+    failed: Annotated[bool, "the request did not end well"]
+    parts: Annotated[str | None, "JSON: what the score is made of (edits counted, verdicts on JSON, ...)"] = None
+
+
 def _meanings(record: type) -> dict[str, str]:
     return {name: hint.__metadata__[0] for name, hint in get_type_hints(record, include_extras=True).items()}
 
@@ -198,6 +217,7 @@ _WINDOW = {
 REQUESTS = _meanings(RequestRecord) | DERIVED
 GPU = _meanings(GpuSample) | _WINDOW
 SERVER = _meanings(ServerSample) | _WINDOW
+SCORES = _meanings(ScoreRecord)
 
 _UNITS = (
     ("_bytes_per_s", "bytes/s"),

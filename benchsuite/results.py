@@ -49,6 +49,21 @@ EMPTY = Distribution(n=0)
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """What a scorer makes of one answer.
+
+    score: 0 to 1; None where it could not be judged (broken reference, no verdict of a judge), never for a bad answer.
+    reading: what was read as the answer, "" where nothing could be. how: the tier that read it, or why nothing was:
+    unread, refused, cut_thinking, ... parts: what the score is made of, for figures that are no mean of scores.
+    """
+
+    score: float | None
+    reading: str = ""
+    how: str = ""
+    parts: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SteadyWindow:
     """The part of the runs with all virtual users busy: from the N-th completion to the last send.
 

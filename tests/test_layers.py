@@ -2,12 +2,13 @@
 
 words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
 core       workload, load.schedule, load.arrivals, load.search, client but for connection and reference_clients,
-           analysis, economics, and what report draws with: words but the clock, and core; never a socket, a file, a
-           clock, a process or a terminal. economics.prices and workload.wineval may read the tables that are bundled
+           analysis, economics, quality but for its judge, and what report draws with: words but the clock, and core;
+           never a socket, a file, a clock, a process or a terminal. economics.prices and workload.wineval may read the tables that are bundled
            with them.
 edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
 conductors load: all of the above.
-judgement  analysis, economics, report never import what measures (client, load, telemetry, serving), nor the reverse.
+judgement  analysis, economics, quality, report never import what measures (client, load, telemetry, serving), nor the
+           reverse.
 face       cli: all. Nobody imports cli but cli.
 Each outside library has its places. In client, only connection reads clocks, and reference_clients in its place.
 """
@@ -34,10 +35,12 @@ CORE = (
     "workload", "load.schedule", "load.arrivals", "load.search", "client.stream", "client.request", "client.http",
     "servers",
     "analysis", "economics",
+    "quality.normalise", "quality.choice", "quality.text", "quality.correction", "quality.structure", "quality.score",
+    "quality.paired",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")
-JUDGES = ("analysis", "economics", "report")
+JUDGES = ("analysis", "economics", "quality", "report")
 
 IMPURE = {
     "asyncio", "concurrent", "ctypes", "datetime", "fcntl", "glob", "http", "logging", "multiprocessing", "os",
@@ -58,6 +61,7 @@ LIBRARIES = {
     "httpcore": ("telemetry.http",),
     "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
     "jinja2": ("report.page",),
+    "jsonschema": ("quality.structure",),
     "markupsafe": ("report.page",),
     "numpy": (
         "workload",
@@ -67,6 +71,7 @@ LIBRARIES = {
         "load.search",
         "analysis",
         "economics",
+        "quality",
         "api",
         "report",
         "serving",
@@ -75,7 +80,7 @@ LIBRARIES = {
     "orjson": ("client.stream", "redact"),
     "pandas": ("analysis", "api"),
     "psutil": ("load.doctor", "serving", "telemetry"),
-    "pyarrow": ("analysis", "api", "load", "report", "store", "workload.readers"),
+    "pyarrow": ("analysis", "api", "load", "quality", "report", "store", "workload.readers"),
     "pydantic": (
         "base_url",
         "cli.spec_file",
@@ -92,9 +97,10 @@ LIBRARIES = {
         "workload",
     ),
     "pynvml": ("load.doctor", "telemetry"),
+    "rapidfuzz": ("quality.text", "quality.correction"),
     "rich": ("api", "cli", "report"),
     "safetensors": ("serving",),
-    "scipy": ("analysis", "economics", "report.charts"),
+    "scipy": ("analysis", "economics", "quality", "report.charts"),
     "tokenizers": ("input_files", "serving", "workload.tokenizer"),
     "uvloop": ("load.worker",),
     "xllamacpp": ("serving",),

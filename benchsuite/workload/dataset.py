@@ -42,8 +42,8 @@ class Prompt:
     messages: tuple[dict[str, Any], ...] | None = None
     prompt: str | None = None
     max_output_tokens: int | None = None  # None leaves the length to the server
-    reference: str | None = None  # what a good answer is; None when unscored
-    scorer: str | None = None  # how to compare with it
+    reference: Any = None  # what a good answer is: JSON of the scorer's kind; None where it needs none, or is unscored
+    scorer: str | dict[str, Any] | None = None  # how answers are scored: a name, or {"name": ..., options}
     at_s: float | None = None  # of a trace: when it was sent, from the trace's beginning
     tags: tuple[str, ...] = ()
     # what its request body has besides (temperature, tools, stop, ...); never model, stream or the output cap
