@@ -3,8 +3,8 @@
 words      errors, clock, records, results, slo, spec, servers: the standard library, pydantic in spec, and each other.
 core       workload, load.schedule, load.arrivals, load.search, client but for connection and reference_clients,
            analysis, economics, quality but for its judge, and what report draws with: words but the clock, and core;
-           never a socket, a file, a clock, a process or a terminal. economics.prices and workload.wineval may read the tables that are bundled
-           with them.
+           never a socket, a file, a clock, a process or a terminal. economics.prices and workload.wineval may read the
+           tables that are bundled with them.
 edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
 conductors load: all of the above.
 judgement  analysis, economics, quality, report never import what measures (client, load, telemetry, serving), nor the

@@ -9,8 +9,8 @@ from benchsuite.results import AnswerScore
 
 
 class Scorer(NamedTuple):
-    """version: raised whenever a rule changes. score: of the answer (normalised), the reference, the scorer's options and
-    the prompt's own text. check: raises ValueError, in words, for a reference or options that it cannot use.
+    """version: raised whenever a rule changes. score: of the answer (normalised), the reference, the options and the
+    prompt's own text. check: raises ValueError, in words, for a reference or options that it cannot use.
     graded: scores lie between 0 and 1 too, so that a sum of them is of points, not of correct answers.
     """
 
