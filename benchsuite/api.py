@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from benchsuite.errors import InputError, PointsError, PriceError, RunError, did_you_mean
 from benchsuite.metrics import CONFIDENCE, level_row
-from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SERVER, TABLES, UNJUDGED, as_text, unit_of
+from benchsuite.records import DERIVED, GPU, LEVELS, REQUESTS, SCORES, SERVER, TABLES, UNJUDGED, as_text, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ class Run:
     """A run folder in a notebook. Frames are made when they are first asked for, and kept.
 
     path: the folder. manifest: what ran, on what, when (docs/METHODS.md, The run folder).
-    requests, gpu, server: DataFrames; `benchsuite.columns("requests")` says what their columns mean.
+    requests, gpu, server, scores: DataFrames; `benchsuite.columns("requests")` says what their columns mean.
     """
 
     stored: run_folder.Run
@@ -90,6 +90,14 @@ class Run:
     def server(self) -> pd.DataFrame:
         return self._samples(self.stored.server, "server")
 
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        from benchsuite.store.files import SCORE_SCHEMA
+
+        stored = self.stored.scores
+        frame: pd.DataFrame = (SCORE_SCHEMA.empty_table() if stored is None else stored.table).to_pandas()
+        return frame
+
     def _samples(self, table: pa.Table | None, name: str) -> pd.DataFrame:
         """Each with the point that was being measured; no rows where nothing was sampled."""
         import pandas as pd
@@ -115,6 +123,7 @@ class Run:
 
 Run.requests.__doc__ = f"One row per request, ok or not. Missing is NaN or None. Columns:\n\n{as_text(REQUESTS)}\n"
 Run.gpu.__doc__ = f"One row per GPU sample; empty if no GPU was sampled. Columns:\n\n{as_text(GPU)}\n"
+Run.scores.__doc__ = f"One row per answer and scorer of judged points; may be empty. Columns:\n\n{as_text(SCORES)}\n"
 Run.server.__doc__ = f"One row per sample of a server's metrics; may be empty. Columns:\n\n{as_text(SERVER)}\n"
 
 
@@ -126,7 +135,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def columns(table: str) -> pd.DataFrame:
-    """What the columns of a table mean: one row a column, with its unit. table: requests, gpu, server, or levels."""
+    """What the columns of a table mean, and units: a row each. table: requests, gpu, server, scores or levels."""
     import pandas as pd
 
     if table not in TABLES:

@@ -246,7 +246,7 @@ def unit_of(column: str) -> str:
 
 
 LEVELS = COLUMNS | {"client": "verdict on the measuring client: ok, degraded, client-bound"}
-TABLES = {"requests": REQUESTS, "gpu": GPU, "server": SERVER, "levels": LEVELS}
+TABLES = {"requests": REQUESTS, "gpu": GPU, "server": SERVER, "scores": SCORES, "levels": LEVELS}
 
 
 def as_text(table: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 import benchsuite
 from benchsuite.errors import InputError, PointsError, PriceError, RunError
-from benchsuite.records import DERIVED, TABLES, GpuSample, RequestRecord, ServerSample
+from benchsuite.records import DERIVED, TABLES, GpuSample, RequestRecord, ScoreRecord, ServerSample
 from benchsuite.report.export import summary_json
 from benchsuite.report.judge import judge_run
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
@@ -52,20 +52,21 @@ def test_every_name_is_there():
 
 
 @pytest.mark.parametrize(
-    ("table", "record"), [("requests", RequestRecord), ("gpu", GpuSample), ("server", ServerSample)]
+    ("table", "record"),
+    [("requests", RequestRecord), ("gpu", GpuSample), ("server", ServerSample), ("scores", ScoreRecord)],
 )
 def test_every_column_of_a_record_is_documented(table, record):
     """The words cover the record's columns in their order, and add those that only frames have."""
     names = list(TABLES[table])
     assert names[: len(record._fields)] == list(record._fields)
     assert all(TABLES[table].values())
-    more = {"requests": list(DERIVED)}
+    more = {"requests": list(DERIVED), "scores": []}
     assert names[len(record._fields) :] == more.get(table, ["point_id", "concurrency", "rate_per_s"])
 
 
 def test_frames_have_the_documented_columns(run):
     """What `columns` lists is what the frames have."""
-    for table, frame in (("requests", run.requests), ("gpu", run.gpu), ("server", run.server)):
+    for table, frame in (("requests", run.requests), ("gpu", run.gpu), ("server", run.server), ("scores", run.scores)):
         assert list(frame.columns) == list(benchsuite.columns(table).index)
     assert list(benchsuite.summarise(run).columns) == list(benchsuite.columns("levels").index)
     assert benchsuite.columns("levels").loc["ttft_p95_s_low", "unit"] == "s"

@@ -455,7 +455,16 @@ def test_a_crash_between_compaction_and_cleaning_up_doubles_no_row(tmp_path):
     assert ids(read_run(tmp_path / "run").table) == ["p0"]
 
 
-OURS = ["requests.parquet", "summary.json", "report.html", "gpu.parquet", "server.parquet", "points/x", "journal/x"]
+OURS = [
+    "requests.parquet",
+    "summary.json",
+    "report.html",
+    "gpu.parquet",
+    "server.parquet",
+    "scores.parquet",
+    "points/x",
+    "journal/x",
+]
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from benchsuite.errors import InputError, StoreError, os_error_as, read_json
 from benchsuite.fault_points import reach
 from benchsuite.limits import most
-from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ServerSample
+from benchsuite.records import SCHEMA_VERSION, GpuSample, RequestRecord, ScoreRecord, ServerSample
 from benchsuite.redact import json_text, masked
 
 GPU, SERVER = "gpu", "server"
@@ -41,9 +41,11 @@ def _schema(record: type) -> pa.Schema:
 
 
 SCHEMA = _schema(RequestRecord)
+SCORE_SCHEMA = _schema(ScoreRecord)
 SAMPLE_SCHEMAS = {GPU: _schema(GpuSample), SERVER: _schema(ServerSample)}
 
 MANIFEST, REQUESTS, SUMMARY, REPORT = "manifest.json", "requests.parquet", "summary.json", "report.html"
+SCORES = "scores.parquet"
 
 
 def json_in(path: Path) -> Any:
@@ -142,9 +144,12 @@ def _crc32(file: IO[bytes], n_bytes: int) -> int:
     return value
 
 
-def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()) -> Iterator[pa.Table]:
+def parquet_tables(
+    path: Path, schema: pa.Schema, left_out: Collection[str] = (), metadata: dict[bytes, bytes] | None = None
+) -> Iterator[pa.Table]:
     """The row groups of a run folder's Parquet file at the current schema, without the columns `left_out`, in order.
 
+    metadata: gets the file's own.
     Its checksum is verified before Arrow sees it. One of another writer, which has none, or of a foreign folder, whose
     checksum may well hold, must still have our columns' types, and unpack to no more than 16 GiB.
     Raises OSError, whatever Arrow makes of it.
@@ -168,6 +173,8 @@ def parquet_tables(path: Path, schema: pa.Schema, left_out: Collection[str] = ()
                     raise ValueError(f"by its metadata it unpacks to {unpacked:,} bytes, {facts.num_rows:,} rows")
                 check_columns(parquet.schema_arrow, schema)
                 names = [name for name in parquet.schema_arrow.names if name not in left_out]
+                if metadata is not None:
+                    metadata |= parquet.schema_arrow.metadata or {}
                 schema = without(schema, left_out)
                 yield at_schema(schema, ())
                 for i in range(facts.num_row_groups):

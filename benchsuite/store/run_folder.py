@@ -15,19 +15,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite import __version__
-from benchsuite.errors import InputError, PointsError, StoreError, os_error_as
+from benchsuite.errors import InputError, PointsError, StoreError, os_error_as, read_json
 from benchsuite.fault_points import reach
 from benchsuite.manifest import MOST_ATTEMPTS, RunManifest
-from benchsuite.records import SCHEMA_VERSION
-from benchsuite.redact import masked
+from benchsuite.records import SCHEMA_VERSION, ScoreRecord
+from benchsuite.redact import json_text, masked
 from benchsuite.store.files import (
     GPU,
     MANIFEST,
@@ -36,6 +36,8 @@ from benchsuite.store.files import (
     ROW_GROUP,
     SAMPLE_SCHEMAS,
     SCHEMA,
+    SCORE_SCHEMA,
+    SCORES,
     SERVER,
     SUMMARY,
     TEMPORARY,
@@ -115,7 +117,7 @@ class RunFolder:
             logs = files_in(path / JOURNALS, "*")
             if all(_OURS[JOURNALS].fullmatch(log.name) and log.suffix == ".samples" for log in logs):
                 clear(path / JOURNALS)
-            ours = (REQUESTS, SUMMARY, REPORT, *SAMPLES.values(), JOURNALS, POINTS)
+            ours = (REQUESTS, SUMMARY, REPORT, SCORES, *SAMPLES.values(), JOURNALS, POINTS)
             if taken := [name for name in ours if _holds_something(path / name)]:
                 raise InputError(
                     "the output folder holds files of a run but no manifest; nothing measured is ever overwritten",
@@ -278,6 +280,17 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
     write_json(path / MANIFEST, stamp | manifest)
 
 
+class Scores(NamedTuple):
+    """The scores of a run's answers. table: rows of ScoreRecord, of the points that are judged.
+
+    facts: run_id; by_scenario: of each ("" for none) its scorers and their versions; references_hash; and what the
+    maker added (judge).
+    """
+
+    table: pa.Table
+    facts: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run read back.
@@ -291,13 +304,12 @@ class Run:
     gpu: pa.Table | None = None  # its samples; None if none were kept
     server: pa.Table | None = None
     damage: tuple[str, ...] = ()  # journals that are damaged, or were when they were put aside, in words
+    scores: Scores | None = None  # None where there are none
 
     @property
     def whole(self) -> pa.Table:
         """The rows of the points that are judged: an incomplete attempt has no wall time."""
-        judged = [part_name(point.point_id, point.attempt) for point in self.manifest.judged_points]
-        whole = pc.is_in(_parts(self.table), value_set=pa.array(judged, pa.string()))
-        return self.table if pc.all(whole).as_py() else self.table.filter(whole)
+        return _judged(self.table, self.manifest)
 
 
 def copy_run(path: Path, target: Path) -> None:
@@ -312,7 +324,7 @@ def copy_run(path: Path, target: Path) -> None:
     with os_error_as(StoreError, "the run cannot be copied", target):
         try:
             waiting.mkdir()
-            for name in (REQUESTS, "gpu.parquet", "server.parquet", MANIFEST):
+            for name in (REQUESTS, "gpu.parquet", "server.parquet", SCORES, MANIFEST):
                 if (path / name).exists():
                     with open_regular(path / name) as file, (waiting / name).open("xb") as copy:
                         shutil.copyfileobj(file, copy)
@@ -357,15 +369,15 @@ def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
         manifest, damage, _ = _checked(path, left_out, tables.append)
         with _unreadable(path):
             samples = {name: read_samples(path, name, damage) for name in SAMPLES}
+            scores = read_scores(path, manifest, damage)
             torn = [file.name for file in sorted(path.glob("*.torn*")) if _JOURNAL.match(file.name)]
             words = [*damage.values(), *(f"{name} was moved aside, damaged" for name in torn)]
             for name, table in samples.items():
                 if table is not None:
                     samples[name], wrong = without_impossible(table)
                     words += [f"{SAMPLES[name]}: {wrong}"] if wrong else []
-        return Run(
-            path, manifest, at_schema(without(SCHEMA, left_out), tables), samples[GPU], samples[SERVER], tuple(words)
-        )
+        table = at_schema(without(SCHEMA, left_out), tables)
+        return Run(path, manifest, table, samples[GPU], samples[SERVER], tuple(words), scores)
 
     return _at_a_moment(path, read)
 
@@ -499,6 +511,52 @@ def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -
     for table in (*tables, *logs):
         check_values(table.select(["at_s", "wall_s"]))
     return at_schema(schema, [*tables, *logs]) if tables or logs else None
+
+
+_FACTS = b"benchsuite.scores"
+
+
+def write_scores(path: Path, rows: Iterable[ScoreRecord], facts: Mapping[str, Any]) -> int:
+    """Put the scores of a run's answers into its folder, in place of those that are there; how many there are.
+
+    facts: as `Scores` has them.
+    """
+    schema = SCORE_SCHEMA.with_metadata({**SCORE_SCHEMA.metadata, _FACTS: json_text(facts).encode()})
+    left = iter(rows)
+    groups = iter(lambda: list(islice(left, ROW_GROUP)), [])
+    tables = (pa.Table.from_pylist([row._asdict() for row in group], SCORE_SCHEMA) for group in groups)
+    return write_parquet(path / SCORES, tables, schema)
+
+
+def read_scores(path: Path, manifest: RunManifest, damage: dict[Path, str]) -> Scores | None:
+    """The scores in a run folder; None where there are none, or a file that is damaged or of another run."""
+    file, metadata = path / SCORES, dict[bytes, bytes]()
+    try:
+        table = at_schema(SCORE_SCHEMA, parquet_tables(file, SCORE_SCHEMA, metadata=metadata))
+        facts = read_json(metadata.get(_FACTS, b"null"))
+        if not isinstance(facts, dict) or facts.get("run_id") != manifest.run_id:
+            raise ValueError("it is not of this run")
+        least, most = pc.min_max(table["score"]).as_py().values()
+        lacking = [name for name in table.column_names if name not in _MAY_LACK and table[name].null_count]
+        if lacking or not 0 <= (least or 0) <= (most or 0) <= 1 or pc.any(pc.is_nan(table["score"])).as_py():
+            raise ValueError(f"it lacks {', '.join(lacking)}" if lacking else "a score is not between 0 and 1")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        words = "its scores are left out, and `benchsuite score` makes them again"
+        damage[file] = f"{file.name} cannot be used ({str(error)[:120]}): {words}"
+        return None
+    return Scores(_judged(table, manifest), facts)
+
+
+_MAY_LACK = {name for name, hint in get_type_hints(ScoreRecord).items() if type(None) in get_args(hint)}
+
+
+def _judged(table: pa.Table, manifest: RunManifest) -> pa.Table:
+    """Those rows that belong to a point that is judged."""
+    judged = [part_name(point.point_id, point.attempt) for point in manifest.judged_points]
+    whole = pc.is_in(_parts(table), value_set=pa.array(judged, pa.string()))
+    return table if pc.all(whole).as_py() else table.filter(whole)
 
 
 def _parts_of(manifest: RunManifest) -> list[str]:

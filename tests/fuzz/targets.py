@@ -41,7 +41,7 @@ from benchsuite.load.preflight import refusal_text
 from benchsuite.load.server_probe import listed_models, recognise, server_facts, server_limits
 from benchsuite.manifest import RunManifest
 from benchsuite.matrix_spec import parse_matrix
-from benchsuite.records import RequestRecord
+from benchsuite.records import RequestRecord, ScoreRecord
 from benchsuite.redact import (
     csv_table,
     html_text,
@@ -58,9 +58,9 @@ from benchsuite.redact import (
 from benchsuite.servers import SERVERS
 from benchsuite.slo import parse_slo
 from benchsuite.spec import parse_spec
-from benchsuite.store.files import SCHEMA, at_schema, parquet_tables, write_parquet
+from benchsuite.store.files import SCHEMA, SCORE_SCHEMA, at_schema, parquet_tables, write_parquet
 from benchsuite.store.journal import Journal, _batch, read_journal
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import read_run, write_scores
 from benchsuite.telemetry.dcgm import read_dcgm_page
 from benchsuite.telemetry.server_metrics import read_server_page
 from benchsuite.workload.formats import parse_workload
@@ -225,18 +225,19 @@ def manifest(data: bytes) -> None:
     RunManifest.read(tree, "manifest.json")
 
 
-_FILES = ("manifest.json", "requests.parquet", "gpu.parquet", "server.parquet")
+_FILES = ("manifest.json", "requests.parquet", "gpu.parquet", "server.parquet", "scores.parquet")
 
 
 def run_folder(data: bytes) -> None:
     """A run folder of which one file, named by the first byte, is the rest of the bytes; in memory if it can be."""
-    name = _FILES[data[0] % 4] if data else _FILES[0]
+    _run_files()
+    name = _FILES[data[0] % len(_FILES)] if data else _FILES[0]
     folder = _scratch()
     (folder / name).write_bytes(data[1:])
     try:
         read_run(folder)
     finally:
-        shutil.copyfile(RUN / name, folder / name)
+        (folder / name).write_bytes(_run_files()[name])
 
 
 def _rows_kept(data: bytes) -> pa.Table:
@@ -366,14 +367,26 @@ def _scratch() -> Path:
     memory = Path("/dev/shm")
     made = tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory if memory.is_dir() else None)
     atexit.register(made.cleanup)
-    return Path(shutil.copytree(RUN, Path(made.name) / "run"))
+    folder = Path(shutil.copytree(RUN, Path(made.name) / "run"))
+    scores = [
+        ScoreRecord(*(row[k] for k in SCORE_SCHEMA.names[:6]), "choice", 1, 1.0, "C", "bare", cut=False, failed=False)
+        for row in _table().to_pylist()
+    ]
+    write_scores(folder, scores, {"run_id": json.loads((RUN / "manifest.json").read_bytes())["run_id"]})
+    return folder
+
+
+@lru_cache(1)
+def _run_files() -> dict[str, bytes]:
+    """Those of a run folder that nothing has changed yet."""
+    return {name: (_scratch() / name).read_bytes() for name in _FILES}
 
 
 def _run_seeds() -> list[bytes]:
     manifest = json.loads((RUN / "manifest.json").read_bytes())
     small = {key: value for key, value in manifest.items() if key not in ("host", "calibration")}
-    plain = [b" " + json.dumps(small).encode()[:15_000]] * 3
-    return [*plain, *(bytes((i,)) + (RUN / name).read_bytes() for i, name in enumerate(_FILES))]
+    plain = [b"\0" + json.dumps(small).encode()[:15_000]] * 3
+    return [*plain, *(bytes((i,)) + _run_files()[name] for i, name in enumerate(_FILES))]
 
 
 def _captures(*words: str, limit: int = 3000) -> list[bytes]:
