@@ -156,6 +156,7 @@ class WorkloadFacts(Facts):
     name: str | None = None
     requests: Count | None = None
     content_hash: str | None = None  # of its prompts and lengths, in their order
+    references_hash: str | None = None  # of the references and scorers of those that are scored; None where none is
     distinct: Count | None = None  # prompts that are not alike
     own_system_prompts: Count | None = None  # prompts with one: the sweep's does not go before them
     container: str | None = None  # what its file is; None where it was generated

@@ -51,7 +51,7 @@ def make(kind: str, requests: int | None, random_seed: int, output: str, force: 
     workload = _workload(kind, random_seed, {"requests": requests, **flags})
     write_workload(workload, output, force=force)
     if output != "-":
-        print_line(f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}", err=True)
+        print_line(f"{output}: {len(workload.prompts)} requests, {_hashes(workload)}", err=True)
 
 
 @command.command("describe")
@@ -75,6 +75,7 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
     workload = _workload(source, random_seed, flags)
     if as_json:
         facts: dict[str, Any] = {"name": workload.name, "content_hash": workload.content_hash}
+        facts["references_hash"] = workload.references_hash
         facts["contents"] = contents(workload.prompts)
         facts["reading"] = None if workload.reading is None else dataclasses.asdict(workload.reading)
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
@@ -112,9 +113,14 @@ def import_(format_name: str, source: str, random_seed: int, output: str, force:
     workload = _workload(source, random_seed, flags, format_name)
     write_workload(workload, output, force=force)
     lines = [] if workload.reading is None else workload.reading.lines()
-    total = f"{output}: {len(workload.prompts)} requests, sha256 {workload.content_hash}"
+    total = f"{output}: {len(workload.prompts)} requests, {_hashes(workload)}"
     for line in [*lines, total]:
         print_line(line, err=True)
+
+
+def _hashes(workload: Workload) -> str:
+    references = workload.references_hash
+    return f"sha256 {workload.content_hash}" + f", references {references}" * (references is not None)
 
 
 def _workload(source: str, random_seed: int, flags: dict[str, Any], format_name: str = "auto") -> Workload:
@@ -157,4 +163,5 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     lines.append("with " + ", ".join(f"{what}: {n}" for what, n in contents(workload.prompts).items()))
     for line in lines:
         say(console, line, indent=2)
-    say(console, f"sha256 {workload.content_hash}")
+    for line in _hashes(workload).split(", "):
+        say(console, line)

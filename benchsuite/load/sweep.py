@@ -115,6 +115,7 @@ def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFac
         name=workload.name,
         requests=len(workload.prompts),
         content_hash=workload.content_hash,
+        references_hash=workload.references_hash,
         distinct=copy_numbers(workload.prompts).count(0),
         own_system_prompts=sum(map(has_system_prompt, workload.prompts)),
         shared_prefix_ratio=shared_prefix_ratio(workload.prompts, system_prompt),
@@ -673,6 +674,7 @@ def sweep(
             # no server is needed; of a search its planner says whether it is over
             if before.status == "complete" and points and not remaining(points, before.points):
                 folder.finish()
+                before.workload.references_hash = manifest.workload.references_hash
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
                 before.planned_points = [point.point_id for point in points]
                 folder.write_manifest(before)

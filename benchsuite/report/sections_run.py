@@ -242,6 +242,7 @@ def facts(judgement: Judgement) -> list[tuple[str, str]]:
         "time stamps": " and ".join(stamps) or probe.stamp_source,
         "prefix caches": probe.cache_bust,
         "workload hash": workload.content_hash,
+        "references hash": workload.references_hash,
         "prompt lengths": lengths_text(workload.lengths or {}, [point.tokens for point in manifest.points]),
         **{f"sent {name}": value for name, value in sent.items()},
         "measuring processes": manifest.workers,

@@ -9,7 +9,7 @@ import hashlib
 import heapq
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain, islice, pairwise
@@ -86,19 +86,30 @@ class Workload:
 
     name: str
     prompts: Sequence[Prompt]  # a tuple; of a large set a list in a file
-    content_hash: str  # sha256 (hex) of its canonical JSONL in UTF-8, each line ended by a newline
+    # sha256 (hex) of its canonical JSONL in UTF-8 without reference and scorer, each line ended by a newline
+    content_hash: str
+    # sha256 (hex) of a line [id, reference, scorer] for each prompt that has a scorer; None where none has
+    references_hash: str | None = None
     lengths: dict[str, Any] | None = None  # of a random set: what its lengths were counted by
     reading: Reading | None = field(default=None, compare=False)  # None where it was generated
 
 
 def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:
     """The prompts, in their order, as a workload. Raises WorkloadError for one that is too large."""
-    digest, n_bytes = hashlib.sha256(), 0
+    digest, references, any_scored, n_bytes = hashlib.sha256(), hashlib.sha256(), False, 0
     kept: list[Prompt] | FileList[Prompt] = []
     for prompt in prompts:
-        for line in to_jsonl((prompt,)):
+        known = (prompt.reference, prompt.scorer) != (None, None)
+        for line in to_jsonl((replace(prompt, reference=None, scorer=None) if known else prompt,)):
             digest.update(f"{line}\n".encode())
             n_bytes += len(line) + _OBJECT_BYTES
+        if known:
+            parts = [prompt.prompt_id, prompt.reference, prompt.scorer]
+            line = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+            n_bytes += len(line)
+            if prompt.scorer is not None:
+                references.update(f"{line}\n".encode())
+                any_scored = True
         kept.append(prompt)
         if n_bytes > most("set_bytes"):
             raise WorkloadError(
@@ -107,7 +118,8 @@ def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None 
             )  # fmt: skip
         if isinstance(kept, list) and n_bytes > _MOST_IN_MEMORY:
             kept = FileList(kept, attrgetter(*_FIELDS), lambda values: Prompt(*values))
-    return Workload(name, tuple(kept) if isinstance(kept, list) else kept, digest.hexdigest(), reading=reading)
+    whole = tuple(kept) if isinstance(kept, list) else kept
+    return Workload(name, whole, digest.hexdigest(), references.hexdigest() if any_scored else None, reading=reading)
 
 
 def take(workload: Workload, n: int) -> Workload:
@@ -235,7 +247,8 @@ def to_jsonl(prompts: Iterable[Prompt]) -> Iterator[str]:
                 for m in prompt.messages
             ]
         values["extra_body"] = dict(sorted(prompt.extra_body.items()))
-        yield json.dumps({k: v for k, v in values.items() if v not in (None, (), {})}, ensure_ascii=False)
+        filled = {k: v for k, v in values.items() if v not in (None, (), {}) or (k == "reference" and v is not None)}
+        yield json.dumps(filled, ensure_ascii=False)
 
 
 def token_weight(text: str) -> float:
@@ -316,15 +329,25 @@ def describe(workload: Workload, *, bins: int = 16) -> list[ScenarioStats]:
 def contents(prompts: Sequence[Prompt]) -> dict[str, int]:
     """How many requests have each kind of content."""
     kinds = [kinds_of_parts(prompt) for prompt in prompts]
+    scored = Counter(name for prompt in prompts if (name := scorer_of(prompt)[0]))
     return {
         "messages": sum(p.messages is not None for p in prompts),
         "own output cap": sum(p.max_output_tokens is not None for p in prompts),
         "reference": sum(p.reference is not None for p in prompts),
+        **{f"scored by {name}": n for name, n in sorted(scored.items())},
         "images or other media": sum(bool(of - {"text", "tools"}) for of in kinds),
         "tools": sum("tools" in of for of in kinds),
         "times": sum(p.at_s is not None for p in prompts),
         "own settings": sum(bool(p.extra_body) for p in prompts),
     }
+
+
+def scorer_of(prompt: Prompt) -> tuple[str | None, dict[str, Any]]:
+    """The name of its scorer, None where it is not scored, and the scorer's options."""
+    if isinstance(prompt.scorer, dict):
+        options = dict(prompt.scorer)
+        return options.pop("name"), options
+    return prompt.scorer, {}
 
 
 def kinds_of_parts(prompt: Prompt) -> set[str]:

@@ -14,10 +14,12 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from benchsuite.errors import WorkloadError, did_you_mean, read_json
 from benchsuite.limits import most
+from benchsuite.quality.score import SCORERS
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload import traces
 from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
@@ -62,7 +64,7 @@ BODY_KEYS = _TEXTUAL | {
 _SETTINGS = ("extra_body", "extra", "parameters", "options", "sampling_params", "generation_config", "generationconfig")
 _FIRST_KEYS = ("prompt", "messages", "conversations", "instruction", "turns", "question", "text", "inputs", "input")
 NATIVE = ("id", "scenario", "messages", "prompt", "max_output_tokens", "reference", "scorer", "at_s", "tags",
-          "extra_body", "input_tokens")  # fmt: skip
+          "extra_body", "input_tokens", "options")  # fmt: skip
 COLUMNS = (*NATIVE, "system", "turns", "conversations", *sorted(BODY_KEYS))  # what --column may fill
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "ai": "assistant",
@@ -277,7 +279,7 @@ def _take(row: Row, key: str) -> Any:
 def _settings(row: Row, notes: Counter[str]) -> Row:
     """Id, cap, reference and the rest of the request body, taken out of the row."""
     extra: Row = {}
-    tables = [row.pop(name) for name in _SETTINGS if isinstance(row.get(name), dict)]
+    tables = [row.pop(name) for name in _SETTINGS if isinstance(row.get(name), dict) and not _labels(row[name])]
     for table in tables:
         extra |= {key: value for key, value in table.items() if value is not None}
     for key in [key for key in row if key in BODY_KEYS]:
@@ -299,6 +301,8 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
     values: Row = {"max_output_tokens": min(map(_count, caps)) if caps else None, "extra_body": extra}
     for key in ("id", "scenario", "reference", "scorer", "at_s", "tags"):
         values[key] = _take(row, key)
+    if values["scorer"] is not None and "options" in row:
+        values["options"] = row.pop("options")
     if "input_tokens" in row:
         values["input_tokens"] = _count(row.pop("input_tokens"), "input_tokens")
     return values
@@ -325,10 +329,11 @@ def _count(value: Any, key: str = "max_output_tokens") -> int:
 def _checked(values: Row, number: int, unit: str) -> Prompt:
     """The prompt of keys of ours. Raises ValueError naming the key."""
     texts: Row = {}
-    for key in ("scenario", "reference", "scorer", "id"):
+    reference, scorer = _scored(values)
+    for key in ("scenario", "reference", "id"):
         value = values.get(key)
         if key == "reference":
-            value = _reference(value)
+            value = None if scorer is not None else _reference(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if value is not None and (not isinstance(value, str) or not value or (key == "id" and len(value) > 256)):
@@ -361,13 +366,60 @@ def _checked(values: Row, number: int, unit: str) -> Prompt:
         messages=None if messages is None else tuple(messages),
         prompt=prompt,
         max_output_tokens=values["max_output_tokens"],
-        reference=texts["reference"],
-        scorer=texts["scorer"],
+        reference=texts["reference"] if scorer is None else reference,
+        scorer=scorer,
         at_s=at_s,
         tags=tuple(tags),
         extra_body=values["extra_body"],
         input_tokens=values.get("input_tokens"),
     )
+
+
+def _labels(options: Any) -> str:
+    """The labels of options to choose from: of texts A, B, ..., of a table its keys if they are such; else ""."""
+    if isinstance(options, list) and len(options) <= 26:
+        return ascii_uppercase[: len(options)]
+    keys = "".join(sorted(map(str, options))).upper() if isinstance(options, dict) else ""
+    return keys if keys and keys == ascii_uppercase[: len(options)] else ""
+
+
+def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
+    """Reference and scorer, as the scorer can use them. Raises ValueError where it cannot."""
+    reference, scorer, options = values.get("reference"), values.get("scorer"), values.get("options")
+    if scorer is None:
+        return reference, None
+    if isinstance(scorer, str) and scorer.lstrip()[:1] == "{":
+        scorer = _of_cell("scorer", scorer)
+    table = dict(scorer) if isinstance(scorer, dict) else {"name": scorer}
+    name = table.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"scorer: expected a name, or a table with a name and options, given {scorer!r:.60}")
+    if SCORERS and name not in SCORERS:
+        nearest = did_you_mean(name, SCORERS)
+        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(SCORERS)}{(nearest and '; ' + nearest) or ''}")
+    if options is not None and name in ("choice", "choices"):
+        if isinstance(options, str):
+            options = _of_cell("options", options)
+        if not (labels := _labels(options)):
+            raise ValueError(
+                f"options: expected a list of texts, or a table such as {{A: text}}, given {options!r:.40}"
+            )
+        table = {"labels": labels} | table
+    try:
+        json.dumps([reference, table], allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("reference, scorer: expected plain JSON values") from None
+    check = SCORERS[name].check if name in SCORERS else lambda *_: None
+    try:
+        check(reference, table)
+    except ValueError as error:
+        try:  # a cell of a table of texts, with a number, a list or an object in it
+            value = read_json(reference) if isinstance(reference, str) else reference
+            check(value, table)
+            reference = value
+        except ValueError:
+            raise ValueError(f"reference for the scorer {name}: {error}") from None
+    return reference, {"name": name, **table} if table else name
 
 
 def _reference(value: Any) -> Any:

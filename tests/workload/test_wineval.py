@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -74,9 +76,28 @@ def test_prompts_differ_early(whole: Workload) -> None:
 
 def test_deterministic() -> None:
     """The same arguments give the same bytes on every machine; another seed gives others."""
-    assert make_wineval().content_hash == "204650f08a1eaedfbb274fe6c4eae9a9034a87e40fbe5cf39785878259c8cd63"
-    assert make_wineval(64).content_hash == "4d693d9d536b7aae9013e4a6c26191e9d56d8df713defdda690154ddc4a65df1"
+    assert make_wineval().content_hash == "1f4dffce23eaf0ecef785d1d8daef1e564d33b0d189f1d979eeda058d1d4278b"
     assert make_wineval(64, seed=1).content_hash != make_wineval(64).content_hash
+
+
+@pytest.mark.parametrize(
+    ("requests", "seed", "sha256"),
+    [
+        (2993, 0, "200ca5b7115ab28f4f6d24216e83eed085e440f5017711759168c933d623dafe"),
+        (2993, 5, "519f3c623d00edf76238f7ecb37899b45320af006b419ea4b9c2f851065adf53"),
+        (64, 0, "b4c99f3a654cf81c2310f028ed5fb602716bdff4e49be02722df18b1d59b1c9b"),
+        (64, 1, "609d6010be050c142f59a3c9f39e057319ad42a9c9d0e60d0532e86ebc15615e"),
+        (7, 3, "175c0ae0aa195d072ab8aad10a24cd9ef36c323e4e1df936d6a6b978de686040"),
+        (1000, 2**40, "18c9dcf581825a08f5c6bdb0e3c8477917911df88cacde2dc1193a378e99d787"),
+    ],
+)
+def test_what_is_sent(requests: int, seed: int, sha256: str) -> None:
+    """The prompts are byte for byte those that were made before they had more truths: one draw more would move all."""
+    digest = hashlib.sha256()
+    for p in make_wineval(requests, seed).prompts:
+        parts = [p.prompt_id, p.scenario, p.messages, p.max_output_tokens, p.tags]
+        digest.update(json.dumps(parts, ensure_ascii=False).encode())
+    assert digest.hexdigest() == sha256
 
 
 def test_choices_have_their_answer(whole: Workload) -> None:

@@ -23,18 +23,28 @@ MESSAGE = st.builds(
 )
 
 
+SCORED = [
+    ("B", "choice"),
+    ("F", {"name": "choice", "labels": "ABCDEF"}),
+    (["stroke", ["MI", "infarction"]], "contains"),
+    (3.5, {"name": "numeric", "abs_tol": 0.1}),
+    ({"schema": {"type": "object"}, "reference": {"age": 3, "drugs": []}}, "json"),
+]
+
+
 @st.composite
 def prompts(draw: st.DrawFn, prompt_id: str) -> Prompt:
     """Any valid prompt called prompt_id."""
     chat = draw(st.booleans())
+    reference, scorer = draw(st.tuples(st.none() | FILLED, st.none()) | st.sampled_from(SCORED))
     return Prompt(
         prompt_id=prompt_id,
         scenario=draw(st.none() | FILLED),
         messages=(*draw(st.lists(MESSAGE, max_size=3)), {"role": "user", "content": draw(SPOKEN)}) if chat else None,
         prompt=None if chat else draw(SPOKEN),
         max_output_tokens=draw(st.none() | st.integers(1, 100_000)),
-        reference=draw(st.none() | FILLED),
-        scorer=draw(st.none() | FILLED),
+        reference=reference,
+        scorer=scorer,
         at_s=draw(st.none() | st.floats(0, 1e9).map(lambda x: x + 0.0)),
         tags=tuple(draw(st.lists(FILLED, max_size=2))),
         extra_body=draw(st.dictionaries(st.sampled_from(["temperature", "stop", "vendor"]), TEXT, max_size=2)),
