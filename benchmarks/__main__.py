@@ -23,6 +23,7 @@ from benchmarks import (
     million,
     nvml_faults,
     open_loop,
+    quality,
     search,
     true_warnings,
     verdicts,
@@ -54,6 +55,7 @@ BENCHMARKS = {
     "saturation": open_loop.saturated,
     "saturation-model": open_loop.saturation_model,
     "search": search.search,
+    "quality-coverage": quality.coverage,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

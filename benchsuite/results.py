@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchsuite.level import Level
+from benchsuite.metrics import ALPHA
 from benchsuite.slo import Limit
 from benchsuite.warning_table import DISTURBING, Finding
 
@@ -61,6 +62,95 @@ class AnswerScore:
     reading: str = ""
     how: str = ""
     parts: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """The mean score of items less that of the same items elsewhere. difference: in points of 1. p: two-sided, None
+    without common items; p_corrected: by Holm, over all that are compared. left_out: items of one side alone.
+    """
+
+    difference: Estimate
+    p: float | None
+    left_out: int
+    p_corrected: float | None = None
+
+    @property
+    def falls(self) -> bool:
+        """It is proven that the first has the lower score."""
+        p, value = self.p_corrected, self.difference.value
+        return p is not None and value is not None and value < 0 and p < ALPHA
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioQuality:
+    """The answers of one scenario at a level, over its repeats. n: requests issued, all of which count.
+
+    score: the mean over items, a request's mean first; of corrections F0.5 of summed edits. unread, cut, failed,
+    refused: requests; all but cut score 0. not_judged: in no score, as it is we who could not judge. points: the sum of
+    the scores over all requests. items: score of each item that was judged. edits: of corrections, by item what was
+    summed. time_share: of the level's time in flight, None where not known. usd_per_correct: its share of the cost over
+    its points; high None: no upper end, "at least".
+    """
+
+    scenario: str | None
+    n: int
+    score: Estimate
+    unread: int
+    cut: int
+    failed: int
+    refused: int
+    not_judged: int
+    points: float
+    items: dict[str, float] = field(default_factory=dict)
+    edits: dict[str, tuple[float, float, float]] | None = None
+    time_share: float | None = None
+    usd_per_correct: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The answers of a level. score: the unweighted mean of its scenarios' scores, micro: the mean over all items.
+
+    scorers: name -> version. graded: scores lie between 0 and 1 too, so that what is paid for is points. change:
+    against the lowest level that has scores, on the same items; None for that level. usd_per_correct: cost over the sum
+    of scores of all requests issued, None without a price.
+    """
+
+    score: Estimate
+    micro: Estimate
+    scenarios: tuple[ScenarioQuality, ...]
+    scorers: dict[str, int]
+    graded: bool
+    change: ScoreChange | None = None
+    usd_per_correct: Estimate | None = None
+
+    def total(self, name: str) -> int:
+        """The sum over scenarios of a count: n, unread, cut, failed, refused, not_judged."""
+        return sum(getattr(one, name) for one in self.scenarios)
+
+    @property
+    def partial(self) -> bool:
+        """More than 1 % could not be judged: no figure is compared with another's."""
+        return self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")
+
+    @property
+    def time_share(self) -> float | None:
+        """Of the level's time in flight, what requests with a scorer took."""
+        shares = [one.time_share for one in self.scenarios if one.time_share is not None]
+        return sum(shares) if len(shares) == len(self.scenarios) else None
+
+    @property
+    def unread_share(self) -> float:
+        return self.total("unread") / self.total("n")
+
+    @property
+    def paid_for(self) -> str:
+        """What the cost is divided by."""
+        return "score point" if self.graded else "correct answer"
+
+
+MAX_NOT_JUDGED = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +385,7 @@ class EvaluatedLevel:
 
     p_met: the share of resampled runs that keep every limit, None for one run. intervals: those of the point, and of
     its cost. energy, gpu: None where nothing measured. closed_loop: of a rate, None where no closed loop was given.
+    quality: None where no answer was scored.
     """
 
     point: PointSummary
@@ -305,6 +396,7 @@ class EvaluatedLevel:
     energy: PointEnergy | None = None
     gpu: GpuUse | None = None
     closed_loop: ClosedLoop | None = None
+    quality: Quality | None = None
 
     @property
     def slo_verdict(self) -> SloVerdict:
