@@ -75,7 +75,7 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
     workload = _workload(source, random_seed, flags)
     if as_json:
         facts: dict[str, Any] = {"name": workload.name, "content_hash": workload.content_hash}
-        facts["references_hash"] = workload.references_hash
+        facts |= {"references_hash": workload.references_hash, "note": workload.note}
         facts["contents"] = contents(workload.prompts)
         facts["reading"] = None if workload.reading is None else dataclasses.asdict(workload.reading)
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
@@ -159,7 +159,7 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, {how}"
     console.print(table(console, heads, rows, left=left, title=title))
     say(console, "cap: max_output_tokens; log: histogram over the logarithm of the length", style="dim")
-    lines = [] if workload.reading is None else workload.reading.lines()
+    lines = ([] if workload.note is None else [workload.note]) + (workload.reading.lines() if workload.reading else [])
     lines.append("with " + ", ".join(f"{what}: {n}" for what, n in contents(workload.prompts).items()))
     for line in lines:
         say(console, line, indent=2)
