@@ -95,12 +95,15 @@ def import_(format_name: str, source: str, random_seed: int, output: str, force:
     """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
 
     Traces (mooncake, which Alibaba's are too, azure, burstgpt, vidur) have no texts: random ones of their lengths are
-    made.
+    made. An exam (question, options, answer) becomes questions for a letter, scored; a sample file of lm-eval
+    or evalscope what was sent.
 
     \b
     Examples:
       benchsuite workload import auto ShareGPT_V3.json --requests 1000 --output sharegpt.jsonl
       benchsuite workload import openai-batch batch.jsonl.gz --output set.jsonl
+      benchsuite workload import exam exam.csv --output exam.jsonl
+      benchsuite workload import lm-eval samples_gsm8k.jsonl --output gsm8k.jsonl
       benchsuite workload import mooncake conversation_trace.jsonl --requests 1000 --output trace.jsonl
       benchsuite workload import auto hf:openai/gsm8k:main:test --output gsm8k.jsonl
     """
