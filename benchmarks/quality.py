@@ -105,7 +105,9 @@ def _paired(items: int, p: float, moved: float, graded: bool = False) -> Callabl
 
 _BY_ITEM, _OF_ANSWERS, _OF_SCENARIOS = "mean over items", "Wilson over answers (never used)", "stratified bootstrap"
 _CASES: list[tuple[str, str, Callable[[Rng], Found]]] = [
+    (_OF_ANSWERS, "300 items at six levels, the same answer at each", _over_answers(300, 6, 0.003, 0.002)),
     (_OF_ANSWERS, "300 items at six levels, hard or easy", _over_answers(300, 6, 0.3, 0.2)),
+    (_BY_ITEM, "300 items at six levels, the same answer at each", _clustered(300, 6, 0.003, 0.002)),
     *((_BY_ITEM, f"{n} items at six levels, {what}", _clustered(n, 6, a, b))
       for n in (300, 20)
       for what, a, b in (("hard or easy", 0.3, 0.2), ("alike", 30.0, 20.0), ("98 % right", 0.98, 0.02),

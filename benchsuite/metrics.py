@@ -29,7 +29,8 @@ class Metric:
     ratio: addends above the line and what is below it, names of analysis.requests.LevelRows.sums. each: of
     analysis.requests.Rows; "chunks" where a request has a value for every pair of chunks. of_failed: failed requests
     have one too. of: of results.EvaluatedLevel. of_repeat: of LevelRows and Repeat, at a dollar an hour where the unit
-    is usd. with_users: how it goes by its nature as users are added. of_kind: only such levels have it. shown, scale:
+    is usd. with_users: how it goes by its nature as users are added. of_kind: only such levels have it. of_answers: of
+    the scores of a level's answers, which not every run has. shown, scale:
     the unit in tables, and from `unit` to it. otel: its name among OpenTelemetry's for generative AI.
     """
 
@@ -47,6 +48,7 @@ class Metric:
     of_repeat: Callable[[Any, Any], float | None] | None = None
     with_users: Literal["falls", "rises"] | None = None
     of_kind: Literal["concurrency", "rate"] | None = None
+    of_answers: bool = False
     shown: str = ""
     scale: float = 1.0
     otel: str = ""
@@ -59,12 +61,12 @@ class Metric:
     @property
     def limitable(self) -> bool:
         """An SLO may limit it."""
-        return self.word is not None and (self.ratio is not None or self.each is not None)
+        return self.word is not None and (self.ratio is not None or self.each is not None or self.of_answers)
 
     @property
     def comparable(self) -> bool:
         """It is known of each repeat and one way is better, so that two runs can be compared by it."""
-        return self.word is not None and self.better is not None
+        return self.word is not None and self.better is not None and not self.of_answers
 
     @property
     def share(self) -> bool:
@@ -258,6 +260,16 @@ _TABLE = (
         lambda j: j.closed_loop and j.closed_loop.usd_per_request, of_kind="rate"),
     _of("usd_per_good_request", "$/good", "usd", "price of a request that meets every per-request limit",
         lambda j: j.cost.usd_per_good_request),
+    _of("score", "score", "ratio", "unweighted mean of the scenarios' scores; failed and unread answers are 0",
+        lambda j: j.quality and j.quality.score.value, word="score", better="more", of_answers=True),
+    _of("micro_score", "micro score", "ratio", "the mean score of all items, whatever their scenario",
+        lambda j: j.quality and j.quality.micro.value, better="more", of_answers=True),
+    _of("unread_share", "unread", "ratio", "share of the scored requests whose answer could not be read",
+        lambda j: j.quality and j.quality.unread_share, better="less", of_answers=True),
+    _of("usd_per_1m_correct", "$/1M correct", "usd", "price of a million correct answers (of graded scores: points); "
+        "failed and unread answers are paid for",
+        lambda j: None if j.quality is None or (usd := j.quality.usd_per_correct) is None or usd.value is None
+        else usd.value * 1e6, better="less", of_answers=True),
     _of("gross_j", "J", "J", "energy of the GPUs for one run of the set", lambda j: j.energy and j.energy.gross_j),
     _of("j_per_output_token", "J/out token", "J", "energy of the GPUs for an output token; missing if not measured",
         lambda j: j.energy and j.energy.j_per_output_token, better="less"),
@@ -306,11 +318,16 @@ def names(of: Iterable[Metric] = _TABLE) -> list[str]:
 _STAT_WORDS = {"mean": "mean", "p50": "median", "max": "greatest"}
 
 
+_WITH_ENDS = (
+    "duration_s", "cost_usd", "usd_per_1m_output_tokens", "score", "micro_score", "usd_per_1m_correct"
+)  # fmt: skip
+
+
 def _has_ends(one: Statistic) -> bool:
     metric = one.metric
     if metric.per_request:
         return metric.word is not None and metric.each != "chunks" and one.stat in ("mean", "p50", "p95", "p99")
-    return metric.ratio is not None or metric.key in ("duration_s", "cost_usd", "usd_per_1m_output_tokens")
+    return metric.ratio is not None or metric.key in _WITH_ENDS
 
 
 WITH_INTERVAL = tuple(one.column for one in STATISTICS if _has_ends(one))

@@ -86,11 +86,12 @@ class ScoreChange:
 class ScenarioQuality:
     """The answers of one scenario at a level, over its repeats. n: requests issued, all of which count.
 
-    score: the mean over items, a request's mean first; of corrections F0.5 of summed edits. unread, cut, failed,
-    refused: requests; all but cut score 0. not_judged: in no score, as it is we who could not judge. points: the sum of
-    the scores over all requests. items: score of each item that was judged. edits: of corrections, by item what was
-    summed. time_share: of the level's time in flight, None where not known. usd_per_correct: its share of the cost over
-    its points; high None: no upper end, "at least".
+    score: the mean over items, whose answers are averaged first; of corrections F0.5 of summed edits. unread, cut,
+    failed, refused: requests; all but the cut score 0. not_judged: in no score, as it is we who could not judge.
+    points: the sum of the scores over all requests. items: score of each item that was judged. edits: of corrections,
+    by item the true positives, false positives and false negatives. examples: requests that were unread and cut, at
+    most three. time_share: of the level's time in flight, None where not known. usd_per_correct: its share of the cost
+    over its points; high None: no upper end, "at least".
     """
 
     scenario: str | None
@@ -104,6 +105,7 @@ class ScenarioQuality:
     points: float
     items: dict[str, float] = field(default_factory=dict)
     edits: dict[str, tuple[float, float, float]] | None = None
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     time_share: float | None = None
     usd_per_correct: Estimate | None = None
 

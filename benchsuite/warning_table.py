@@ -409,6 +409,22 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "the price of owned GPUs needs their power, and nothing measured it",
         "the power of the owned GPUs was not measured, so no level has a cost",
         "price.owned.power_kw, --assumed-power-kw, or telemetry of the GPUs"),
+    # the answers' scores ("Quality")
+    "answers_unread": WarningType(
+        "warning", "more than 5 % of a scenario's answers could not be read by its scorer, and count as wrong",
+        "{count} of {n} answers of {scenario} could not be read ({examples}){others}",
+        "look at their texts: the prompt may have to ask for another form of answer"),
+    "answers_cut": WarningType(
+        "warning", "more than 2 % of a scenario's answers ended at max_tokens",
+        "{count} of {n} answers of {scenario} were cut at max_tokens ({examples}){others}",
+        "raise --max-output-tokens"),
+    "quality_partial": WarningType(
+        "warning", "more than 1 % of the answers could not be judged, by no fault of theirs",
+        "{count} of {n} answers could not be judged: the score is partial", "score them again: benchsuite score RUN"),
+    "quality_falls": WarningType(
+        "warning", "a lower score than at the lowest level, on the same items (paired, Holm over all levels)",
+        "the score is {fall:.1f} points lower than at {below.at} ({low:.1f} to {high:.1f}; p = {p:.2g}, Holm)",
+        "look whether answers fail or are cut (check --quality); a limit such as score>=0.7 keeps such a level out"),
     # levels against each other, and the decision
     "superlinear_scaling": WarningType(
         "warning", "output tokens/s grow more than 1.1 times as fast as concurrency",
@@ -497,6 +513,9 @@ _EFFECTS = {
     "energy and its cost are in doubt": "gpu_lost gpu_samples_missing gpu_reads_zero energy_window_short "
     "energy_uncertain energy_counter_reset energy_counter_still energy_no_counter energy_power_differs "
     "energy_whole_card energy_constant_power energy_idle_unknown",
+    "the score is lower than the model's": "answers_unread answers_cut",
+    "no figure is ranked by the score": "quality_partial",
+    "what is cheaper there is worse": "quality_falls",
     "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
     "no figure changes": "api_key_readable usage_without_reasoning events_not_separated not_json_after_end "
     "last_chunk_missing length_and_chunked loose_http content_type_of_another fallback_used gpu_util_low gpu_memory "

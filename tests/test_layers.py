@@ -36,7 +36,7 @@ CORE = (
     "servers",
     "analysis", "economics",
     "quality.normalise", "quality.choice", "quality.text", "quality.correction", "quality.structure", "quality.score",
-    "quality.paired",
+    "quality.paired", "quality.levels",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")

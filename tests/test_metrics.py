@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from command_line import CommandLine
 from factory import rate_folder, run_folder
+from scored_runs import scored_folder
 
 from benchsuite.errors import InputError
 from benchsuite.metrics import BY_COLUMN, COLUMNS, METRICS, STATISTICS, find
@@ -27,9 +28,10 @@ GOODPUT = "ttft<80ms,tpot<20ms"
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judgement:
-    """A run with everything that can be measured: several runs a level, GPUs, a price, per-request limits."""
-    path = run_folder(
+    """A run with everything that can be measured: several runs a level, GPUs, a price, per-request limits, scores."""
+    path = scored_folder(
         tmp_path_factory.mktemp("metrics") / "run",
+        lambda prompt_id, *_: float(prompt_id in ("p1", "p2", "p3")),
         levels=(2, 4), repeats=3, noise=0.05, gpu=True, usd_per_hour=3.6, slo="attainment>=50%,goodput>1",
         spec={"goodput": GOODPUT}, row=lambda row: row._replace(reasoning_tokens=3),
     )  # fmt: skip

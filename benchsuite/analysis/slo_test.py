@@ -129,7 +129,7 @@ class SloResampling:
     limits: the SLO's, n_asked of them, then its guards; barred: a guard is proven exceeded, or a rate saturated. runs:
     per repeat the block sums of wall time, then of what is above and below the line of each limit's figure. tails: by
     limit, None where the limit is not one on a share of requests, as percentiles and attainment are. figures: by
-    limit.
+    limit. scores: draws of the score of the level's answers, None where it is not known.
     """
 
     level: Level
@@ -140,6 +140,7 @@ class SloResampling:
     runs: tuple[BlockSums, ...]
     tails: tuple[TailCount | None, ...]
     figures: tuple[RunFigures, ...]
+    scores: Floats | None = None
 
     def draw(self, picks: NDArray[np.int64], rng: np.random.Generator) -> Floats:
         """(draws, k) sums over the runs that `picks` (draws, runs) names by place, each resampled anew."""
@@ -169,6 +170,9 @@ class SloResampling:
         """
         kept: Bools = np.full(len(total), not self.barred)
         for i, limit in enumerate(self.limits[: self.n_asked]):
+            if limit.statistic.metric.of_answers:
+                kept &= self.scores is not None and limit.holds(np.resize(self.scores, len(total)))
+                continue
             above, below = total[:, 1 + 2 * i], total[:, 2 + 2 * i]
             if limit.share is None:
                 kept &= (below > 0) & limit.holds(above / np.where(below > 0, below, 1.0))
@@ -227,6 +231,8 @@ def _figures(measured: LevelRows, limit: Limit, windows: Sequence[SteadyRun | No
     Users that have not begun or have ended make rates lower, and prompts that all come at once make TTFT longer.
     """
     one = limit.statistic
+    if one.metric.of_answers:
+        return RunFigures(np.empty(0), None)
     whole = by_repeat(measured, one)
     pooled = measured.ratio(one.metric) if one.stat is None else measured.distribution(one.metric).stat(one.stat)
     found = RunFigures(whole, pooled)
@@ -283,6 +289,8 @@ def _steadied(
 def _columns(measured: LevelRows, limit: Limit) -> tuple[Floats, Floats | str]:
     """Per request: what is summed above and below the line; below as text: what a run has, not a request."""
     metric, n = limit.statistic.metric, len(measured.rows.ok)
+    if metric.of_answers:
+        return np.zeros(n), np.zeros(n)
     if metric.ratio is not None:
         above, below = metric.ratio
         if any(name not in measured.sums for name in above):  # no request tells: nothing keeps the limit

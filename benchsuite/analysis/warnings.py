@@ -20,7 +20,7 @@ from benchsuite.analysis.scalability import elasticities, fit_usl
 from benchsuite.analysis.ttft_breakdown import ServerUse
 from benchsuite.level import Level
 from benchsuite.metrics import METRICS
-from benchsuite.results import Estimate, GpuUse, PointSummary
+from benchsuite.results import Estimate, GpuUse, PointSummary, Quality
 from benchsuite.servers import SERVERS
 from benchsuite.warning_table import WARNINGS, Finding, warn
 
@@ -328,6 +328,30 @@ def check_prefix_hits(
             yield warn("prefix_hits_unexpected", point.level, hits=share, expected=expected)
     if not known:
         yield warn("prefix_hits_unknown", points[-1].level)
+
+
+MAX_UNREAD, MAX_CUT = 0.05, 0.02  # of a scenario's answers
+
+
+def check_quality(quality: Mapping[Level, Quality]) -> Iterator[Finding]:
+    """What stands against the scores of each level, and whether they fall with load."""
+    for level, one in quality.items():
+        for code, most in (("unread", MAX_UNREAD), ("cut", MAX_CUT)):
+            shares = [(getattr(scenario, code) / scenario.n, scenario) for scenario in one.scenarios]
+            if above := sorted((pair for pair in shares if pair[0] > most), key=lambda pair: -pair[0]):
+                worst, more = above[0][1], len(above) - 1
+                yield warn(
+                    f"answers_{code}", level, count=getattr(worst, code), n=worst.n,
+                    scenario=worst.scenario or "the set", examples=", ".join(worst.examples[code]),
+                    others=f"; too many in {more} more scenario{'s' * (more > 1)}" * bool(more),
+                )  # fmt: skip
+        if one.partial:
+            yield warn("quality_partial", level, count=one.total("not_judged"), n=one.total("n"))
+        if one.change is not None and one.change.falls:
+            ends = (one.change.difference.value, one.change.difference.high, one.change.difference.low)
+            fall, low, high = (-100 * (end or 0.0) for end in ends)
+            below = next(iter(quality))
+            yield warn("quality_falls", level, p=one.change.p_corrected, below=below, fall=fall, low=low, high=high)
 
 
 UTIL_TARGET_RATIO, UTIL_ALERT_RATIO = 0.80, 0.70

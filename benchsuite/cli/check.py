@@ -24,6 +24,7 @@ Examples:
   benchsuite check --levels-csv T.csv --scaling --json
   benchsuite check results/RUN --attribution
   benchsuite check results/RUN --balance
+  benchsuite check results/RUN --quality
   benchsuite check results/RUN --energy --usd-per-kwh 0.2 --pue 1.3 --gco2-per-kwh 380
   benchsuite check results/RUN --strict && echo sound"""
 )
@@ -33,6 +34,7 @@ Examples:
     click.option("--scaling", is_flag=True, help="Also the scaling law, the zone of lowest cost, the SLO's cost."),
     click.option("--attribution", is_flag=True, help="Also parts of TTFT and the server's load (run folders only)."),
     click.option("--balance", is_flag=True, help="Also requests by endpoint, the fallback and its cost."),
+    click.option("--quality", is_flag=True, help="Also scores of the answers by scenario and load (run folders only)."),
     click.option("--energy", is_flag=True, help="Also energy, electricity, carbon and GPU use (run folders only)."),
 )
 @click.option("--strict", is_flag=True, help="Exit with code 4 when anything is found.")
@@ -41,8 +43,8 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
     """List every warning on measured levels, each with its effect and its remedy.
 
     --json prints a list of {model, concurrency, code, severity, finding, effect, remedy}; with a further table an
-    object with the lists `warnings` and `scaling`, `attribution` and `server_use`, `balance`, or `energy`. Exit codes:
-    0 checked, whatever was found; 2 bad input; with --strict 4 if anything was found.
+    object with the lists `warnings` and `scaling`, `attribution` and `server_use`, `balance`, `quality`, or `energy`.
+    Exit codes: 0 checked, whatever was found; 2 bad input; with --strict 4 if anything was found.
     """
     from benchsuite.api import decide
     from benchsuite.errors import PointsError
@@ -73,7 +75,7 @@ def command(asked: dict[str, Any], price: dict[str, Any], tables: dict[str, bool
 
 def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dict[str, Any]]]:
     """What was asked for beside the warnings, as plain data."""
-    from benchsuite.report.export import balance_json, point_json
+    from benchsuite.report.export import balance_json, point_json, quality_json
     from benchsuite.report.judge import ttft_breakdown
     from benchsuite.report.sections_cost import scaling_of
 
@@ -82,6 +84,9 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
         "attribution": ttft_breakdown,
         "server_use": lambda one: one.server_use,
         "balance": lambda one: [at.named() | balance_json(one, at) for at in one.endpoints],
+        "quality": lambda one: [
+            j.point.level.named() | quality_json(j.quality) for j in one.judged if j.quality is not None
+        ],
         "energy": lambda one: [
             j.point.level.named() | {key: point_json(j)[key] for key in ("energy", "gpu")} for j in one.judged
         ],
@@ -97,7 +102,13 @@ def _tables(judgements: list[Judgement], wanted: set[str]) -> dict[str, list[dic
 def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set[str]) -> None:
     from benchsuite.report.console import Console, say, table
     from benchsuite.report.format import level_head
-    from benchsuite.report.terminal import print_breakdown, print_endpoints, print_energy, print_scaling
+    from benchsuite.report.terminal import (
+        print_breakdown,
+        print_endpoints,
+        print_energy,
+        print_quality,
+        print_scaling,
+    )
 
     console = Console()
     for one in judgements if "scaling" in wanted else ():
@@ -119,7 +130,12 @@ def _print(judgements: list[Judgement], found: list[dict[str, Any]], wanted: set
     for code in sorted({row["code"] for row in found}):
         for remedy in dict.fromkeys(row["remedy"] for row in found if row["code"] == code):
             say(console, f"{code}: {remedy}", style="yellow", indent=2)
-    further = {"attribution": print_breakdown, "balance": print_endpoints, "energy": print_energy}
+    further = {
+        "attribution": print_breakdown,
+        "balance": print_endpoints,
+        "quality": print_quality,
+        "energy": print_energy,
+    }
     for name, show in further.items():
         for one in judgements if name in wanted else ():
             show(one, console)

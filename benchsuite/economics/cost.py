@@ -11,12 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from scipy import special
+
 from benchsuite.analysis.endpoints import Balance
 from benchsuite.analysis.gpu import J_PER_KWH
+from benchsuite.analysis.intervals import SEED
 from benchsuite.economics.gpu_hour import cost_mode, hourly_cost
 from benchsuite.errors import PriceError
 from benchsuite.level import Level
-from benchsuite.results import Estimate, PointCost, PointEnergy, PointSummary
+from benchsuite.metrics import ALPHA
+from benchsuite.quality.paired import DRAWS, is_binary, score_draws, wilson_draws
+from benchsuite.results import (
+    MAX_NOT_JUDGED,
+    Estimate,
+    PointCost,
+    PointEnergy,
+    PointSummary,
+    Quality,
+    ScenarioQuality,
+)
 from benchsuite.spec import PriceSpec
 from benchsuite.warning_table import Finding, warn
 
@@ -86,6 +100,50 @@ def cost_intervals(cost: PointCost, intervals: Mapping[str, Estimate]) -> dict[s
         low, high = (usd_per_s * 1e6 / end if end else None for end in (rate.high, rate.low))
         found["usd_per_1m_output_tokens"] = Estimate(per_1m, low, high, rate.n, rate.method)
     return found
+
+
+def usd_per_point(usd: float | None, points: float) -> float | None:
+    """What was spent over the sum of the scores that it brought: dollars for a correct answer, or a score point."""
+    return usd / points if usd is not None and points > 0 else None
+
+
+def usd_per_correct(cost: Estimate | None, runs: int, quality: ScenarioQuality | Quality) -> Estimate | None:
+    """Dollars for a correct answer: the share of a level's cost that its scored requests had of the time in flight,
+    over the sum of their scores.
+
+    cost: of one run of the set, None if not known. The interval is of a joint bootstrap: run means that log-scale t
+    allows, and items; of one run the cost is taken as exact. Where the score may be 0 there is no upper end. None too
+    where the time in flight is not known, or what could not be judged is more than 1 %.
+    """
+    scenarios = quality.scenarios if isinstance(quality, Quality) else (quality,)
+    n, points = sum(one.n for one in scenarios), sum(one.points for one in scenarios)
+    shares, not_judged = [one.time_share for one in scenarios], sum(one.not_judged for one in scenarios)
+    if cost is None or cost.value is None or None in shares or not_judged > MAX_NOT_JUDGED * n:
+        return None
+    spent = cost.value * runs * sum(share or 0.0 for share in shares)
+    by_item, rng = np.array([score for one in scenarios for score in one.items.values()]), np.random.default_rng(SEED)
+    if is_binary(by_item):
+        drawn = np.clip(wilson_draws(float(by_item.mean()), len(by_item), rng.standard_normal(DRAWS)), 0, 1)
+    else:
+        drawn = score_draws({"": by_item})
+    costs, method = np.ones(DRAWS), "items resampled, the cost of one run as exact"
+    if cost.low and cost.high and cost.n > 1:
+        t, half = rng.standard_t(cost.n - 1, DRAWS), special.stdtrit(cost.n - 1, 1 - ALPHA / 2)
+        costs, method = np.exp(math.log(cost.high / cost.low) / 2 / half * t), f"{cost.n} runs and items resampled"
+    with np.errstate(divide="ignore"):
+        per = spent * costs / (n * drawn)
+    low, high = (float(end) for end in np.quantile(per, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf"))
+    value = usd_per_point(spent, points)
+    low = low if value is None else min(low, value)
+    return Estimate(value, low, high if math.isfinite(high) else None, len(by_item), method)
+
+
+def priced_answers(quality: Quality, cost: Estimate | None, runs: int) -> Quality:
+    """`quality` with what a correct answer cost, overall and by scenario; cost, runs: as for usd_per_correct."""
+    scenarios = tuple(
+        dataclasses.replace(one, usd_per_correct=usd_per_correct(cost, runs, one)) for one in quality.scenarios
+    )
+    return dataclasses.replace(quality, scenarios=scenarios, usd_per_correct=usd_per_correct(cost, runs, quality))
 
 
 def _times(value: float | None, factor: float | None) -> float | None:

@@ -386,6 +386,10 @@ def _none(model: str | None, judged: Sequence[EvaluatedLevel], found: DecisionUn
 
 
 MARGIN = 0.01
+_NO_HAIR = (
+    "search",
+    "items",
+)  # verdicts that say themselves how close it is, which repeats do not settle
 
 
 def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> list[Finding]:
@@ -394,7 +398,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
     if decision.kind == "optimum":
         named = decision.recommended
         for check in named.limits:
-            if check.asked and check.within and check.why != "search" and (margin := _margin(check)) < MARGIN:
+            if check.asked and check.within and check.why not in _NO_HAIR and (margin := _margin(check)) < MARGIN:
                 values = {"limit": str(check.limit), "margin": margin, "value": check.limit.show(check.value or 0.0)}
                 found.append(warn("fragile_optimum", named.point.level, **values))
         rivals = [
@@ -406,7 +410,7 @@ def fragile_optimum(judged: Sequence[EvaluatedLevel], decision: Decision) -> lis
         missed = [check for check in rival.limits if not check.within and (check.asked or check.verdict == "not met")]
         # a miss beyond the SLO's own limits (too many errors) is no hair
         if not missed or any(
-            not c.asked or c.value is None or c.why == "search" or _margin(c) >= MARGIN for c in missed
+            not c.asked or c.value is None or c.why in _NO_HAIR or _margin(c) >= MARGIN for c in missed
         ):
             continue
         texts = " and ".join(

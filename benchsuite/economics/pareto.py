@@ -12,8 +12,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from benchsuite.analysis.intervals import Z, t_over_runs, wilson
+from benchsuite.economics.cost import usd_per_point
 from benchsuite.errors import InputError, did_you_mean
 from benchsuite.level import Level
+from benchsuite.quality.paired import wilson_draws
 from benchsuite.results import SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
@@ -74,17 +76,6 @@ def parse_scores(text: str, *, where: str) -> dict[str, Score]:
     if with_items:
         return _of_items(rows.values())
     return {row.model: Score(row.model, row.score, row.params_b, row.n) for row in rows.values()}
-
-
-def wilson_draws(score: float, n: int, z: Floats) -> Floats:
-    """Draws of the true percentage whose quantiles are Wilson's limits: the score interval's end at each normal `z`.
-
-    score: percent of n items; z: (draws,) standard normal. Unlike draws from Binomial(n, p) they do not stand still at
-    0 or 100. Source: Wilson, JASA 22 (1927).
-    """
-    p, zz = score / 100, z * z
-    drawn: Floats = 100 * (p + zz / (2 * n) + z * np.sqrt(p * (1 - p) / n + zz / (4 * n * n))) / (1 + zz / n)
-    return drawn
 
 
 def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
@@ -247,7 +238,7 @@ def _score_draws(here: Sequence[Score], draws: int, rng: np.random.Generator) ->
         if one.n is None:
             scores[:, j] = one.score
         elif one.items is None:
-            scores[:, j] = wilson_draws(one.score, one.n, rng.standard_normal(draws))
+            scores[:, j] = 100 * wilson_draws(one.score / 100, one.n, rng.standard_normal(draws))
     by_item = {j: one.items for j, one in enumerate(here) if one.items is not None}
     if by_item:
         table = np.array([[items[item] for items in by_item.values()] for item in next(iter(by_item.values()))])
@@ -263,8 +254,8 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
     cost, low, high, per_correct = t_over_runs(np.array(one.repeat_cost_usd), one.cost_usd), None, None, None
     if score is not None and score.n is not None:
         low, high = (100 * end for end in wilson(score.score / 100, score.n, Z))
-        if score.score > 0 and one.usd_per_request is not None:
-            per_correct = one.usd_per_request / (score.score / 100) * 1e6
+        each = usd_per_point(one.usd_per_request, score.score / 100)
+        per_correct = None if each is None else each * 1e6
     return ParetoPoint(
         model=one.model,
         level=one.level,

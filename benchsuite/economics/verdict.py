@@ -28,7 +28,7 @@ from benchsuite.analysis.slo_test import (
 )
 from benchsuite.analysis.warnings import ClientVerdict
 from benchsuite.metrics import CONFIDENCE, Statistic
-from benchsuite.results import LimitCheck, PointSummary, SloVerdict
+from benchsuite.results import Estimate, LimitCheck, PointSummary, SloVerdict
 from benchsuite.slo import Limit, Slo
 from benchsuite.warning_table import DISTURBING
 
@@ -47,6 +47,9 @@ WHY = {
     "{wanted:,} requests a run would decide",
     "saturated": "saturated: such a rate meets no SLO",
     "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
+    "items": "{n:,} items: between {low:.1%} and {high:.1%} (" + CONFIDENCE + ")",
+    "no_scores": "not known: no answer has a score (benchsuite score RUN)",
+    "partial": "not known: more than 1 % of the answers could not be judged",
     "search": "P = {p:.2f} that the SLO is met, by all probes of the search",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
 }
@@ -61,6 +64,9 @@ def why_text(check: LimitCheck, criteria: int = 1) -> str:
         said.insert(0, _COUNT.format(**values))
     if check.steady:
         said.append("of the steady window, as ramp-up and drain bias the whole run")
+    if check.verdict == "undecided" and check.why == "items":
+        wanted = values["items"]
+        said.append("too close to the limit for any set" if wanted is None else f"about {wanted:,} items would decide")
     if check.verdict != "undecided" or check.why not in ("runs", "one_run", "share"):
         return "; ".join(said)
     if "wanted" in values:
@@ -100,10 +106,15 @@ def check_limits(
             if asked:
                 ratio = limit.statistic.metric.ratio
                 of_users = point.level.rate_per_s is not None and ratio is not None and ratio[1] == "user_s"
-                found.append(LimitCheck(limit, None, "unknown", "no_users" if of_users else "unknown"))
+                why = "no_users" if of_users else "unknown"
+                if limit.statistic.metric.of_answers:
+                    why = "partial" if limit.metric in point.intervals else "no_scores"
+                found.append(LimitCheck(limit, None, "unknown", why))
             continue
         if limit.metric in ("error_rate", "empty_rate"):
             check = _share(limit, value, point)
+        elif limit.statistic.metric.of_answers:
+            check = _of_items(limit, value, point.intervals[limit.metric])
         elif figures is not None and len(figures.runs) > 1:
             assert sums is not None
             check = _over_runs(limit, value, figures, sums.tails[i])
@@ -156,6 +167,22 @@ def _share(limit: Limit, value: float, point: PointSummary) -> LimitCheck:
     values = {"count": count, "n": n, "low": low, "high": high}
     requests = requests_for_share(count / n, limit) if verdict == "undecided" else None
     return LimitCheck(limit, value, verdict, "share", values, requests=requests)
+
+
+_MOST_ITEMS = 1_000_000
+
+
+def _of_items(limit: Limit, value: float, found: Estimate) -> LimitCheck:
+    """The score of a level, at least. Its runs ask the same items, so that it is items that prove it, not runs."""
+    low, high = (value if end is None else end for end in (found.low, found.high))
+    verdict: SloVerdict = "met" if limit.holds(low) else "undecided" if limit.holds(high) else "not met"
+    values: dict[str, Any] = {"n": found.n, "low": low, "high": high}
+    if verdict == "undecided":
+        reach, distance = (value - low if limit.holds(value) else high - value), abs(value - limit.value)
+        power = (1 + float(special.ndtri(0.8)) / Z) ** 2  # four times in five
+        wanted = power * found.n * (reach / distance) ** 2 if distance > 0 else math.inf
+        values["items"] = math.ceil(wanted) if wanted <= _MOST_ITEMS else None
+    return LimitCheck(limit, value, verdict, "items", values)
 
 
 def _over_runs(limit: Limit, value: float, figures: RunFigures, tail: TailCount | None) -> LimitCheck:
@@ -252,7 +279,8 @@ def _of_disturbed(check: LimitCheck, point: PointSummary, client: ClientVerdict 
     than FAR from its limit stands where the disturbance is bounded: a level out of line with the others, a late client.
     """
     limit, value, codes = check.limit, check.value, point.disturbances
-    if check.verdict not in ("met", "not met") or limit.metric in ("error_rate", "empty_rate") or value is None:
+    counted = limit.metric in ("error_rate", "empty_rate") or limit.statistic.metric.of_answers
+    if check.verdict not in ("met", "not met") or counted or value is None:
         return check
     bound = 0.0 if limit.statistic.metric.share else limit.value
     if min(value, bound) > 0 and max(value / bound, bound / value) >= FAR:

@@ -88,6 +88,17 @@ def f05(edits: Floats) -> Floats:
     return score
 
 
+def wilson_draws(p: float, n: int, z: Floats) -> Floats:
+    """Draws of a true share whose quantiles are Wilson's limits: the score interval's end at each normal `z`.
+
+    p: of n items; z: (draws,) standard normal. Unlike draws from Binomial(n, p) they do not stand still at 0 or 1.
+    Source: Wilson, JASA 22 (1927).
+    """
+    zz = z * z
+    drawn: Floats = (p + zz / (2 * n) + z * np.sqrt(p * (1 - p) / n + zz / (4 * n * n))) / (1 + zz / n)
+    return drawn
+
+
 def _draws(items: Floats, rng: np.random.Generator, draws: int) -> tuple[Floats, tuple[float, float] | None]:
     """The draws (draws,) of one scenario's score, items drawn with replacement; where all are alike its value, and
     how far Wilson's ends are from it."""

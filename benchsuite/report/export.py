@@ -31,13 +31,13 @@ from benchsuite.report.level_tables import (
     closed_loop_table,
     search_table,
 )
-from benchsuite.results import Decision, EvaluatedLevel
+from benchsuite.results import Decision, EvaluatedLevel, Quality
 from benchsuite.store.run_folder import Run
 
 _TABLE = (
     "concurrency", "rate_per_s", "offered_per_s", "in_flight", "idle_share", "ttft_mean_s", "ttft_p95_s",
     "tpot_mean_s", "output_tok_s", "output_tok_s_per_user",
-    "goodput_per_s", "attainment", "error_rate", "usd_per_good_request",
+    "goodput_per_s", "attainment", "error_rate", "score", "usd_per_good_request", "usd_per_1m_correct",
     "usd_per_1m_output_tokens", "cost_usd", *REASONING,
 )  # fmt: skip
 
@@ -176,7 +176,9 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
     ratios, distributions = (
         {key: value for key, value in of.items() if METRICS[key].of_kind in kinds} for of in (ratios, distributions)
     )
-    others = (m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING or m.of_kind == "rate")
+    scored = [m for m in METRICS.values() if m.of_answers and judged.quality is not None]
+    others = [m for m in METRICS.values() if m.unit == "usd" or m.key in REASONING or m.of_kind == "rate"]
+    others = [m for m in others if not m.of_answers] + scored
     names = ("energy", "gpu", "slo_verdict", "within_limits", "p_met", "misses", "doubts")
     of_limit = ("asked", "value", "steady", "verdict", "p", "why")
     limits = [  # the verdict on each, what it rests on and what would decide
@@ -195,9 +197,18 @@ def point_json(judged: EvaluatedLevel) -> dict[str, Any]:
             "limits": limits,
             "intervals": judged.intervals,
             "warnings": warnings,
+            **({} if judged.quality is None else {"quality": quality_json(judged.quality)}),
         }
     )
     return plain
+
+
+def quality_json(quality: Quality) -> dict[str, Any]:
+    """The quality of a level without its items; n of an estimate counts items, that of a scenario requests."""
+    plain: dict[str, Any] = as_plain(quality)
+    for one in plain["scenarios"]:
+        del one["items"], one["edits"]
+    return plain | {"partial": quality.partial, "time_share": quality.time_share}
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:

@@ -63,6 +63,21 @@ def percent(ratio: float | None) -> str:
     return DASH if ratio is None else f"{number(ratio * 100)} %"
 
 
+def points(share: float | None) -> str:
+    """A difference of two shares: '-4.2'."""
+    return DASH if share is None else f"{100 * share:+.1f}"
+
+
+def estimate_text(found: Estimate | None, shown: Callable[[float | None], str]) -> str:
+    """'76.2 % [74.6 %, 77.7 %]'; 'at least $0.31' where there is no upper end."""
+    if found is None or found.low is None:
+        return DASH if found is None else shown(found.value)
+    if found.high is None:
+        value = "" if found.value is None else f"{shown(found.value)}, "
+        return f"{value}at least {shown(found.low)}"
+    return f"{shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
+
+
 def margin_text(margin: float) -> str:
     """'+4.2 %': the limit over the figure, so that above 0 it is kept. margin: ln(limit / figure)."""
     value = 100 * math.expm1(margin)
@@ -185,8 +200,8 @@ def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alo
     """`columns` with the statistics that the SLO limits before all other figures; alone: instead of others of theirs.
 
     Goodput and attainment are left out where no level knows them: no per-request limits were given. So is what is of
-    reasoning where there was none, what levels of this kind (users, or a rate) do not have, and how long a run took,
-    and its cost, where the runs are probes of a search.
+    scores or of reasoning where there are none, what levels of this kind (users, or a rate) do not have, and how long a
+    run took, and its cost, where the runs are probes of a search.
     """
     kinds = {None, *(level.point.level.kind for level in judged)}
     columns = [column for column in columns if BY_COLUMN[column].metric.of_kind in kinds or not judged]
@@ -197,6 +212,8 @@ def with_judged(columns: Sequence[str], judged: Sequence[EvaluatedLevel], *, alo
     thinks = any(level.point.reasoning_tokens for level in judged)
     shown = [column for column in columns if known or not BY_COLUMN[column].metric.needs_goodput]
     shown = [column for column in shown if thinks or column not in REASONING]
+    scored = any(level.quality is not None for level in judged)
+    shown = [column for column in shown if scored or not BY_COLUMN[column].metric.of_answers]
     limits = [check.limit.statistic for check in judged[0].limits if check.asked] if judged else []
     limited = [limit.column for limit in limits]
     metrics = {limit.metric.key for limit in limits}
@@ -290,6 +307,9 @@ def effort_text(decision: Decision) -> str:
             return ""
         if any(check.why == "disturbed" for check in level.checks("undecided")):
             return "the level was disturbed: measure it again without what its warnings name"
+        items = [check.values["items"] for check in level.checks("undecided") if check.why == "items"]
+        if items:
+            return "no practical set would decide" if None in items else f"about {max(items):,} items would decide"
         return "no practical number of repeats would decide"
     if len(found.levels) > 1 or (level is not None and level.slo_verdict == "met"):
         what = f"{found.repeats} repeats of each level would show how certain that is"

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from benchsuite.analysis.client_accuracy import client_effects, lateness
 from benchsuite.analysis.endpoints import Balance, balance
 from benchsuite.analysis.gpu import gpu_facts, gpu_use, point_energy
+from benchsuite.analysis.intervals import DRAWS
 from benchsuite.analysis.requests import at_level, in_window, rows_where
 from benchsuite.analysis.summary import MeasuredLevel, measure_levels, parse_points
 from benchsuite.analysis.time_series import ServerSeries, level_windows, windows_of
@@ -23,6 +24,7 @@ from benchsuite.analysis.ttft_breakdown import NO_QUERIES, Attribution, ServerUs
 from benchsuite.analysis.warnings import (
     ClientVerdict,
     check_prefix_hits,
+    check_quality,
     check_telemetry,
     check_tokenizer,
     judge_client,
@@ -36,8 +38,10 @@ from benchsuite.economics.prices import preset
 from benchsuite.errors import PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import CAPACITY_GROUPS, PointEntry, RunManifest, differences, refuse_unlike
+from benchsuite.quality.levels import quality_by_level, sets_of
+from benchsuite.quality.paired import score_draws
 from benchsuite.report.format import percent, plural, set_size, usd
-from benchsuite.results import GpuUse, PointEnergy, PointSummary
+from benchsuite.results import Estimate, GpuUse, PointEnergy, PointSummary, Quality
 from benchsuite.servers import SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.spec import PriceSpec, SweepSpec, parse_spec
@@ -216,6 +220,10 @@ def judge_run(
     model = manifest.model or spec.server.model
     rows = run.whole
     measured = tuple(measure_levels(rows, limits, model=model, fixed_length=spec.workload.fixed_length))
+    levels = [one.level for one in measured]
+    quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels)
+    if any(one.statistic.metric.of_answers for one in limits.limits):
+        measured = tuple(_with_scores(one, quality.get(one.level)) for one in measured)
     endpoints = {one.level: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
     series = None if run.server is None or run.server.num_rows == 0 else ServerSeries(run.server)
     use = server_use(series, windows_of(manifest, rows))
@@ -232,7 +240,8 @@ def judge_run(
             others = tuple(one for one in point.warnings if not client.explains(one))
             point = dataclasses.replace(point, warnings=others)
             warnings += client.warnings(level)
-        points.append(point)
+        points.append(_with_score(point, quality.get(level)))
+    warnings += check_quality(quality)
     energies, gpus, of_power = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
     warnings += of_power
     total: HourPrice = None if unit is None else cost.total_usd_per_hour(unit, price.gpus)
@@ -282,7 +291,14 @@ def judge_run(
         shown = tuple(remedy_here(w, asked, title) for w in j.point.warnings if w.code not in idle)
         point = dataclasses.replace(j.point, warnings=shown)
         beside = None if curve is None or closed is None else closed_loop(curve, level.number, closed.best)
-        parts: dict[str, Any] = {"energy": energies[level], "gpu": gpus[level], "closed_loop": beside}
+        ends, answers = j.intervals, quality.get(level)
+        if answers is not None:
+            answers = cost.priced_answers(answers, j.intervals.get("cost_usd"), j.point.repeat_count)
+            if (each := answers.usd_per_correct) is not None:
+                value, low, high = (None if end is None else end * 1e6 for end in (each.value, each.low, each.high))
+                ends = ends | {"usd_per_1m_correct": Estimate(value, low, high, each.n, each.method)}
+        parts: dict[str, Any] = {"quality": answers, "intervals": ends}
+        parts |= {"energy": energies[level], "gpu": gpus[level], "closed_loop": beside}
         judged.append(dataclasses.replace(j, point=point, **parts))
     judgement = Judgement(
         model=model or run.path.name,
@@ -307,6 +323,23 @@ def judge_run(
     if hours is None or judgement.nearest is None:
         return judgement
     return dataclasses.replace(judgement, usd_per_hour=hours[judgement.nearest.point.level] / price.gpus)
+
+
+def _with_scores(measured: MeasuredLevel, quality: Quality | None) -> MeasuredLevel:
+    """The level with draws of its score, for how sure it is that an SLO with a limit on it is met."""
+    if quality is None or quality.partial:
+        return measured
+    drawn = score_draws(sets_of(quality), draws=DRAWS)
+    return dataclasses.replace(measured, resampling=dataclasses.replace(measured.resampling, scores=drawn))
+
+
+def _with_score(point: PointSummary, quality: Quality | None) -> PointSummary:
+    """The point with its score, which an SLO may limit; a partial one has its interval alone."""
+    if quality is None:
+        return point
+    found = {"score": quality.score, "micro_score": quality.micro}
+    ratios = point.ratios if quality.partial else point.ratios | {"score": quality.score.value}
+    return dataclasses.replace(point, ratios=ratios, intervals=point.intervals | found)
 
 
 def _of_search(found: DecisionUncertainty, manifest: RunManifest, *, own_slo: bool) -> DecisionUncertainty:

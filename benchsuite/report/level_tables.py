@@ -11,7 +11,7 @@ from benchsuite.analysis.intervals import Z
 from benchsuite.metrics import BY_COLUMN, LATENCIES, REASONING, STATS, Statistic
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
-from benchsuite.results import Decision, EvaluatedLevel, Spread
+from benchsuite.results import Decision, EvaluatedLevel, Quality, ScenarioQuality, Spread
 
 Row = tuple[str, ...]
 
@@ -149,14 +149,85 @@ def endpoint_rows(judgement: Judgement) -> list[tuple[Any, ...]]:
 # what a table of all levels shows on a page: first, and behind "More"
 SHORT = (
     "concurrency", "rate_per_s", "n_failed", "ttft_mean_s", "tpot_mean_s", "output_tok_s_per_user", "output_tok_s",
-    "goodput_per_s", "attainment", "usd_per_good_request", "usd_per_1m_output_tokens",
+    "goodput_per_s", "attainment", "score", "usd_per_good_request", "usd_per_1m_correct", "usd_per_1m_output_tokens",
 )  # fmt: skip
 LEVELS = (
     "concurrency", "rate_per_s", "repeat_count", "n_ok", "n_failed", "duration_s", "offered_per_s", "in_flight",
     "in_flight_max", "idle_share", "ttft_mean_s", "ttft_p99_s", "ttft_p95_s", "ttft_sent_mean_s", "e2e_sent_mean_s",
-    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "output_tokens", "cost_usd",
-    "usd_per_good_request", "usd_per_1m_output_tokens", *REASONING,
+    "tpot_mean_s", "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "score", "unread_share",
+    "output_tokens", "cost_usd", "usd_per_good_request", "usd_per_1m_correct", "usd_per_1m_output_tokens", *REASONING,
 )  # fmt: skip
+
+
+QUALITY_WORDS = ("scenario",)  # its column that is no number
+NO_EXAM = "the generated set is a load with checkable answers, no exam of medicine"
+_COUNTED = ("n", "unread", "cut", "failed", "refused", "not_judged")
+_NO_NEWS = ("refused", "not judged")  # columns that are shown where there are any
+
+
+def quality_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:
+    """Each level and scenario, and below several scenarios all of them: n requests, their items and score with its
+    interval, what became of the rest, and what a correct answer cost. None where no answer was scored."""
+    rows = list[Row]()
+    scored = [(j.point.level, j.quality) for j in judged if j.quality is not None]
+    for level, quality in scored:
+        for one in quality.scenarios:
+            counts = [fmt.count(getattr(one, name)) for name in _COUNTED]
+            rows.append((str(level), one.scenario or "all", *counts, fmt.count(len(one.items)), *_score_and_cost(one)))
+        if len(quality.scenarios) > 1:
+            counts, items = [fmt.count(quality.total(name)) for name in _COUNTED], fmt.count(quality.micro.n)
+            rows.append((str(level), "mean of scenarios", *counts, items, *_score_and_cost(quality)))
+            micro, none = fmt.estimate_text(quality.micro, fmt.percent), [fmt.DASH] * len(_COUNTED)
+            rows.append((str(level), "mean of items", *none, items, micro, fmt.DASH))
+    if not scored:
+        return None
+    last = "$/1M score points" if any(quality.graded for _, quality in scored) else "$/1M correct"
+    counted = [name.replace("_", " ") for name in _COUNTED]
+    heads = (fmt.level_head(level for level, _ in scored), "scenario", *counted, "items", "score", last)
+    dull = [i for i, head in enumerate(heads) if head in _NO_NEWS]
+    return fmt.known_columns(
+        heads, [tuple(fmt.DASH if i in dull and cell == "0" else cell for i, cell in enumerate(row)) for row in rows]
+    )
+
+
+def _score_and_cost(of: ScenarioQuality | Quality) -> tuple[str, str]:
+    per_1m = fmt.estimate_text(of.usd_per_correct, lambda usd: fmt.usd(None if usd is None else usd * 1e6))
+    return fmt.estimate_text(of.score, fmt.percent), per_1m
+
+
+def load_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:
+    """The score of each level less that of the lowest, on the same items; None where no two can be compared."""
+    known = [(j.point.level, change) for j in judged if j.quality and (change := j.quality.change) is not None]
+    rows: list[Row] = [
+        (
+            str(level), fmt.count(change.difference.n), fmt.count(change.left_out),
+            fmt.estimate_text(change.difference, fmt.points), f"{change.p:.2g}", f"{change.p_corrected:.2g}",
+            "falls" if change.falls else "not proven to fall",
+        )
+        for level, change in known if change.p is not None
+    ]  # fmt: skip
+    heads = ("items", "left out", "change, points", "p", "p (Holm)", "answers")
+    return ((fmt.level_head(level for level, _ in known), *heads), rows) if rows else None
+
+
+def quality_notes(judged: Sequence[EvaluatedLevel]) -> list[str]:
+    """What a reader of the scores must know: what counts, whose cost it is, and what the set is not."""
+    scored = [j.quality for j in judged if j.quality is not None]
+    if not scored:
+        return ["no answer has a score: benchsuite score RUN scores those of a set with references"]
+    rules = dict(sorted(rule for quality in scored for rule in quality.scorers.items()))
+    names = ", ".join(f"{name} {version}" for name, version in rules.items())
+    notes = [f"every request issued counts, failed and unread ones as 0; scorers and their versions: {names}"]
+    shares = [share for quality in scored if (share := quality.time_share) is not None]
+    costs = [quality.usd_per_correct for quality in scored if quality.usd_per_correct is not None]
+    if costs and shares and min(shares) < 0.9995:
+        notes.append(f"prompts without a scorer are in no score and in no cost here: {fmt.percent(min(shares))} of the "
+                     "time in flight, and of the cost, is that of the others" )  # fmt: skip
+    if any("as exact" in cost.method for cost in costs):
+        notes.append("the cost of one run is taken as exact: its interval is that of the score alone")
+    if any(item.startswith("wineval-") for quality in scored for one in quality.scenarios for item in one.items):
+        notes.append(NO_EXAM)
+    return notes
 
 
 CLOSED_LOOP_TITLE = "Measured, and as a closed loop of the same server says (chain, capacity)"

@@ -51,7 +51,8 @@ def limited_columns(manifest: RunManifest) -> tuple[str, ...]:
         limited = [limit.statistic for limit in parse_slo(manifest.spec["slo"]).limits]
     except (KeyError, SloError):
         return ()
-    return tuple(one.column for one in limited if one.metric.each != "chunks" and not one.metric.needs_goodput)
+    later = [one for one in limited if one.metric.each == "chunks" or one.metric.needs_goodput or one.metric.of_answers]
+    return tuple(one.column for one in limited if one not in later)
 
 
 def point_cells(

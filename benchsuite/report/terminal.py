@@ -27,6 +27,7 @@ _COLUMNS = {
     "concurrency": 0, "rate_per_s": 0, "n_ok": 0, "duration_s": 0, "offered_per_s": WIDE, "in_flight": 0,
     "idle_share": WIDE, "ttft_mean_s": 0, "ttft_sent_mean_s": WIDE, "ttft_p99_s": WIDE, "ttft_p95_s": WIDE,
     "tpot_mean_s": 0, "output_tok_s_per_user": 0, "output_tok_s": 0, "goodput_per_s": 0, "attainment": 0,
+    "score": 0, "usd_per_1m_correct": WIDE,
     "output_tokens": WIDE, "e2e_mean_s": _WIDEST, "request_per_s": _WIDEST, "cost_usd": 0,
     "usd_per_good_request": 140, "usd_per_1m_output_tokens": 0,
     "reasoning_tokens": WIDE, "reasoning_share": 0, "reasoning_usd": WIDE,
@@ -253,6 +254,20 @@ def print_endpoints(judgement: Judgement, console: Console) -> None:
             say(console, f"{at.level.at}: imbalance {at.imbalance:.2f} (1 is even)", indent=2)
     if judgement.fallback:
         _print_table(console, tables.FALLBACK, judgement.fallback.items(), f"{model}: fallback")
+
+
+def print_quality(judgement: Judgement, console: Console) -> None:
+    """Print the scores by level and scenario, whether they change with load, and what to know of them."""
+    console.print()
+    judged = judgement.judged
+    if (found := tables.quality_table(judged)) is not None:
+        console.print(table(console, *found, left=["scenario"], title=f"{judgement.model}: scores"))
+    if (change := tables.load_table(judged)) is not None:
+        lowest = next(j.point.level for j in judged if j.quality is not None)
+        title = f"Do the answers change with load? Each level against {lowest.at}, on the same items"
+        console.print(table(console, *change, left=["answers"], title=title))
+    for note in tables.quality_notes(judged):
+        say(console, note, style="dim", indent=2)
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"

@@ -363,6 +363,8 @@ def read_run(path: Path, left_out: Collection[str] = ()) -> Run:
 
     Raises PointsError.
     """
+    if (path / SCORES).exists():  # scores go with their requests
+        left_out = set(left_out) - {"request_id"}
 
     def read() -> Run:
         tables: list[pa.Table] = []

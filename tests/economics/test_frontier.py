@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points_for_tests import EXAMPLES
 
-from benchsuite.economics.pareto import ModelPoint, Score, frontier, match_scores, parse_scores, wilson_draws
+from benchsuite.economics.pareto import ModelPoint, Score, frontier, match_scores, parse_scores
 from benchsuite.errors import InputError
 from benchsuite.level import Level
+from benchsuite.quality.paired import wilson_draws
 
 ON_FRONTIER = {"gpt-oss-20b-low", "Mistral-Small", "Qwen3-30B", "WiNGPT-3.5"}
 
@@ -90,8 +91,8 @@ def test_no_place_is_listed_with_its_reason():
 def test_wilson_by_hand():
     """81 of 263 right: 95 % from 25.5 to 36.6 (Newcombe 1998, table I); 0 of 20: from 0 to 16.11."""
     z = np.array([-1.959964, 1.959964])
-    assert wilson_draws(100 * 81 / 263, 263, z) == pytest.approx([25.53, 36.62], abs=0.01)
-    assert wilson_draws(0.0, 20, z) == pytest.approx([0.0, 16.11], abs=0.01)
+    assert wilson_draws(81 / 263, 263, z) == pytest.approx([0.2553, 0.3662], abs=1e-4)
+    assert wilson_draws(0.0, 20, z) == pytest.approx([0.0, 0.1611], abs=1e-4)
 
 
 def test_probability_of_a_close_race():
