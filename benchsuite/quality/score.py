@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from benchsuite.analysis.requests import in_window
 from benchsuite.errors import InputError
+from benchsuite.quality import choice
 from benchsuite.quality.normalise import VERSION, answer_of
 from benchsuite.records import ScoreRecord, end_kind
 from benchsuite.results import AnswerScore
@@ -28,7 +29,10 @@ class Scorer(NamedTuple):
     graded: bool
 
 
-SCORERS: dict[str, Scorer] = {}
+SCORERS: dict[str, Scorer] = {
+    "choice": Scorer(1, choice.choice, choice.check_choice, graded=False),
+    "choices": Scorer(1, choice.choices, choice.check_choices, graded=True),
+}
 _READING_CHARS = 200
 
 
