@@ -165,12 +165,13 @@ class WorkloadFacts(Facts):
     notes: Table = Field(default_factory=dict)  # what was done with rows, and with how many
     shared_prefix_ratio: float | None = None  # of its text, what a prefix cache could hold at best, copies apart
     lengths: Table | None = None  # of a random set: what its tokens were counted by
+    note: str | None = None  # what is said of it wherever it is named
 
     def in_words(self) -> str:
         """Its name, its size, and how many rows of its file were left out."""
         size = "" if self.requests is None else f", {self.requests:,} request{'s' * (self.requests != 1)}"
         odd = f", {self.skipped:,} odd row{'s' * (self.skipped != 1)} of the file skipped" if self.skipped else ""
-        return f"{self.name}{size}{odd}"
+        return f"{self.name}{size}{odd}" + f" ({self.note})" * (self.note is not None)
 
 
 class Clock(Facts):

@@ -75,7 +75,7 @@ def describe(source: str, random_seed: int, as_json: bool, **flags: Any) -> None
     workload = _workload(source, random_seed, flags)
     if as_json:
         facts: dict[str, Any] = {"name": workload.name, "content_hash": workload.content_hash}
-        facts["references_hash"] = workload.references_hash
+        facts |= {"references_hash": workload.references_hash, "note": workload.note}
         facts["contents"] = contents(workload.prompts)
         facts["reading"] = None if workload.reading is None else dataclasses.asdict(workload.reading)
         print_json(facts | {"scenarios": [dataclasses.asdict(row) for row in stats_of(workload)]})
@@ -95,12 +95,15 @@ def import_(format_name: str, source: str, random_seed: int, output: str, force:
     """Write a request set of another FORMAT as native JSONL; auto recognises each row by its keys.
 
     Traces (mooncake, which Alibaba's are too, azure, burstgpt, vidur) have no texts: random ones of their lengths are
-    made.
+    made. An exam (question, options, answer) becomes questions for a letter, scored; a sample file of lm-eval
+    or evalscope what was sent.
 
     \b
     Examples:
       benchsuite workload import auto ShareGPT_V3.json --requests 1000 --output sharegpt.jsonl
       benchsuite workload import openai-batch batch.jsonl.gz --output set.jsonl
+      benchsuite workload import exam exam.csv --output exam.jsonl
+      benchsuite workload import lm-eval samples_gsm8k.jsonl --output gsm8k.jsonl
       benchsuite workload import mooncake conversation_trace.jsonl --requests 1000 --output trace.jsonl
       benchsuite workload import auto hf:openai/gsm8k:main:test --output gsm8k.jsonl
     """
@@ -159,7 +162,7 @@ def _print(workload: Workload, stats: list[ScenarioStats]) -> None:
     left, title = ("scenario", "log"), f"{workload.name}: input tokens of a request, {how}"
     console.print(table(console, heads, rows, left=left, title=title))
     say(console, "cap: max_output_tokens; log: histogram over the logarithm of the length", style="dim")
-    lines = [] if workload.reading is None else workload.reading.lines()
+    lines = ([] if workload.note is None else [workload.note]) + (workload.reading.lines() if workload.reading else [])
     lines.append("with " + ", ".join(f"{what}: {n}" for what, n in contents(workload.prompts).items()))
     for line in lines:
         say(console, line, indent=2)

@@ -120,6 +120,7 @@ def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFac
         own_system_prompts=sum(map(has_system_prompt, workload.prompts)),
         shared_prefix_ratio=shared_prefix_ratio(workload.prompts, system_prompt),
         lengths=workload.lengths,
+        note=workload.note,
         **({} if workload.reading is None else workload.reading.facts()),
     )
 

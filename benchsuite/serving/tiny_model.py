@@ -104,7 +104,6 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
     many parameters the model has, and how many of the vocabulary it can say.
     Raises EngineError when the extra `engine` is not installed or the folder cannot be written.
     """
-    safetensors = _library("safetensors.numpy")
     spec = spec or TinyModelSpec()
     tokenizer = train_tokenizer(spec.vocab_size)
     vocabulary = tokenizer.get_vocab()
@@ -114,6 +113,17 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
         if token not in SPECIAL_TOKENS and (spec.any_bytes or _READABLE.issuperset(token))
     )
     weights = _weights(spec, producible)
+    write_model(out, spec, tokenizer, weights, gguf=gguf)
+    return sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every)
+
+
+def write_model(out: Path, spec: TinyModelSpec, tokenizer: Tokenizer, weights: Weights, *, gguf: bool = True) -> None:
+    """Write a Llama into the folder `out`, as make_tiny_model does.
+
+    tokenizer: byte-level BPE whose first ids are SPECIAL_TOKENS. weights: float32, by their names in Hugging Face's
+    Llama. Raises EngineError as make_tiny_model.
+    """
+    safetensors = _library("safetensors.numpy")
     with os_error_as(EngineError, "the tiny model cannot be written", out):
         out.mkdir(parents=True, exist_ok=True)
         (out / "model.safetensors").write_bytes(safetensors.save(weights, metadata={"format": "pt"}))
@@ -122,8 +132,7 @@ def make_tiny_model(out: Path, spec: TinyModelSpec | None = None, *, gguf: bool 
         for name, content in _configs(spec).items():
             (out / name).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
         if gguf:
-            _write_gguf(out, spec, vocabulary, weights)
-    return sum(tensor.size for tensor in weights.values()), len(producible) + bool(spec.eos_every)
+            _write_gguf(out, spec, tokenizer.get_vocab(), weights)
 
 
 def missing_extra(library: str, purpose: str) -> EngineError:

@@ -93,6 +93,12 @@ class Workload:
     lengths: dict[str, Any] | None = None  # of a random set: what its lengths were counted by
     reading: Reading | None = field(default=None, compare=False)  # None where it was generated
 
+    @property
+    def note(self) -> str | None:
+        """What has to be said of the generated clinical set, and of a file of it; None of others."""
+        clinical = bool(self.prompts) and self.prompts[0].prompt_id.startswith("wineval-")
+        return "a generated load with checkable answers, no exam of medicine" if clinical else None
+
 
 def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:
     """The prompts, in their order, as a workload. Raises WorkloadError for one that is too large."""

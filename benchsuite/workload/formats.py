@@ -7,12 +7,13 @@ be a request is named with its number and the reason.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any, NamedTuple
@@ -21,8 +22,16 @@ from benchsuite.errors import WorkloadError, did_you_mean, read_json
 from benchsuite.limits import most
 from benchsuite.quality.score import SCORERS
 from benchsuite.strict_model import mistake_text
-from benchsuite.workload import traces
-from benchsuite.workload.dataset import Prompt, Reading, Workload, make_workload, message_text, token_weight
+from benchsuite.workload import exams, traces
+from benchsuite.workload.dataset import (
+    Prompt,
+    Reading,
+    Workload,
+    copy_numbers,
+    make_workload,
+    message_text,
+    token_weight,
+)
 from benchsuite.workload.readers import Container, column_key, open_rows
 
 Row = dict[str, Any]
@@ -42,11 +51,11 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     ),
     "reference": (
         "reference", "answer", "answers", "output", "outputs", "response", "completion", "target", "solution",
-        "expected_output", "ground_truth", "gold", "ideal",
+        "expected_output", "ground_truth", "gold", "ideal", "答案", "参考答案",
     ),
     "system": ("system", "system_prompt", "system_message", "developer"),
     "context": ("context", "input", "passage"),
-    "question": ("question", "query", "problem", "user", "user_prompt", "user_input", "goal"),
+    "question": ("question", "query", "problem", "user", "user_prompt", "user_input", "goal", "题目", "问题", "题干"),
     "conversations": ("conversations", "conversation", "dialog", "dialogue", "items"),
     "messages": ("messages", "chat", "contents"),
     "text": ("text", "texts", "input_text", "text_input"),
@@ -110,12 +119,17 @@ def parse_workload(
     reader = _Reader(format_name, columns or {}, texts or traces.TraceTexts())
     mistakes: list[tuple[int, str]] = []
     unit, rows, n_read = data.unit, data.rows if columns else _unwrapped(data.rows, data.unit), 0
+    ahead = _Reader(format_name, columns or {}, reader.texts, reader.answers)  # of rows that are but looked at
 
     def prompts() -> Iterator[Prompt]:
         nonlocal n_read
         for number, row in rows:
             if n_read == requests:
-                break
+                if not reader.answers.undecided:
+                    break
+                with contextlib.suppress(ValueError, traces.LeftOut):
+                    ahead.prompt(row, number, unit)
+                continue
             try:
                 if isinstance(row, ValueError):
                     raise row
@@ -138,6 +152,15 @@ def parse_workload(
                 yield prompt
 
     workload = make_workload(name if name is not None else where, prompts())
+    mistakes += reader.no_options if reader.formats["exam"] else []
+    if len(mistakes) <= skip_bad and (why := reader.answers.doubt(unit)):
+        raise WorkloadError(why, where=where, given=data.what, expected="letters, or numbers of which some can be told",
+                            hint="answers that are letters (A, B, ...) can be read without doubt")  # fmt: skip
+    if reader.answers.open:
+        workload = make_workload(workload.name, reader.decided(workload.prompts, mistakes))
+    if reader.formats["exam"]:
+        reader.look_for_copies(workload.prompts, mistakes)
+    mistakes.sort()
     lines = [f"{unit} {number}: {mistake}" for number, mistake in mistakes]
     if len(mistakes) > skip_bad:
         raise WorkloadError(
@@ -156,7 +179,7 @@ def parse_workload(
 def known_columns(columns: Mapping[str, str] | None) -> set[str]:
     """Names in a header that make a text a table."""
     spelled = {*_FIRST_KEYS, *(name for names in SPELLINGS.values() for name in names)} - {"key", "items"}
-    return spelled | traces.COLUMNS | {column_key(path) for path in (columns or {}).values()}
+    return spelled | traces.COLUMNS | exams.COLUMNS | {column_key(path) for path in (columns or {}).values()}
 
 
 def _unwrapped(rows: Iterator[tuple[int, Any]], unit: str) -> Iterator[tuple[int, Any]]:
@@ -214,12 +237,20 @@ def _format_of(row: Row) -> Format | None:
 class _Reader:
     """Rows as prompts, and what there is to say of them all."""
 
-    def __init__(self, format_name: str, columns: Mapping[str, str], texts: traces.TraceTexts) -> None:
+    def __init__(
+        self,
+        format_name: str,
+        columns: Mapping[str, str],
+        texts: traces.TraceTexts,
+        answers: exams.Answers | None = None,
+    ) -> None:
         self.wanted = None if format_name == "auto" else next(one for one in FORMATS if one.name == format_name)
         self.columns, self.texts = columns, texts
         self.formats, self.notes, self.ignored = Counter[str](), Counter[str](), Counter[str]()
         self.ids: dict[str, int] = {}
         self.unread: Row | None = None  # a row of no format
+        self.answers = answers or exams.Answers()
+        self.no_options: list[tuple[int, str]] = []  # rows with a letter as their answer
 
     def prompt(self, data: Any, number: int, unit: str) -> Prompt:
         """One row's prompt. Raises ValueError with the reason."""
@@ -236,18 +267,48 @@ class _Reader:
         values = _settings(row, notes) | values
         if "hash_ids" in values:
             self.texts.fill(values, number)
+        readings = values.pop("readings", None)
+        if readings is not None:  # any of them, to be checked; None where there is no answer
+            values |= {"reference": next(iter(readings.values()))} if readings else {"scorer": None, "reference": None}
         prompt = _checked(values, number, unit)
         prompt_id = prompt.prompt_id
+        if one.name == "lm-eval" and prompt_id in self.ids:
+            raise traces.LeftOut("lines of a document that is there before: of another filter")
         if (before := self.ids.setdefault(prompt_id, number)) != number:
             raise ValueError(f"id: {prompt_id!r} is used before, on {unit} {before}")
         caps = SPELLINGS["max_output_tokens"]
         for key in row.keys() - self.ignored:
             if nearest := did_you_mean(key, caps, 0.9):
                 raise ValueError(f"{key}: unknown key; {nearest}")
+        if readings:
+            prompt = self.answers.first_look(prompt, readings, number)
+        if one.name == "question-answer" and re.fullmatch("[A-J]{1,10}", str(prompt.reference)):
+            self.no_options.append((number, f"options: missing, where the answer is {prompt.reference}"))
         self.formats["text" if isinstance(data, str) else one.name] += 1
         self.notes += notes
         self.ignored.update(key for key in row if key not in ("method", "url"))
         return prompt
+
+    def decided(self, prompts: Iterable[Prompt], mistakes: list[tuple[int, str]]) -> Iterator[Prompt]:
+        """The prompts with the answers that the whole file tells."""
+        for prompt in prompts:
+            try:
+                yield self.answers.decided(prompt)
+            except ValueError as error:
+                mistakes.append((self.ids[prompt.prompt_id], str(error)))
+
+    def look_for_copies(self, prompts: Sequence[Prompt], mistakes: list[tuple[int, str]]) -> None:
+        """Questions that a set has more than once are counted; with another answer they are a mistake."""
+        numbers = copy_numbers(prompts)
+        if n := len(numbers) - numbers.count(0):
+            self.notes["questions that are there before"] += n
+            twice = {prompt.prompt for prompt, k in zip(prompts, numbers, strict=True) if k}
+            first: dict[str | None, Prompt] = {}
+            for prompt in (prompt for prompt in prompts if prompt.prompt in twice):
+                before = first.setdefault(prompt.prompt, prompt)
+                if prompt.reference != before.reference:
+                    words = f"the same question has the answers {before.reference} and {prompt.reference}"
+                    mistakes.append((self.ids[prompt.prompt_id], words))
 
     def _with_columns(self, row: Row, data: Any) -> Row:
         mapped: Row = {}
@@ -394,9 +455,11 @@ def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
     name = table.pop("name", None)
     if not isinstance(name, str) or not name:
         raise ValueError(f"scorer: expected a name, or a table with a name and options, given {scorer!r:.60}")
-    if SCORERS and name not in SCORERS:
-        nearest = did_you_mean(name, SCORERS)
-        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(SCORERS)}{(nearest and '; ' + nearest) or ''}")
+    later = "choice choices exact contains numeric token_f1 rouge_l correction json judge"
+    known = dict.fromkeys((*SCORERS, *later.split()))
+    if name not in known:
+        nearest = did_you_mean(name, known)
+        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(known)}{(nearest and '; ' + nearest) or ''}")
     if options is not None and name in ("choice", "choices"):
         if isinstance(options, str):
             options = _of_cell("options", options)
@@ -577,22 +640,13 @@ def _turns(row: Row, notes: Counter[str]) -> Row:
 
 
 def _instruction(row: Row, _: Counter[str]) -> Row:
-    """Alpaca and Dolly: what to do, and with what; question and answer, with its passage and its choices."""
+    """Alpaca and Dolly: what to do, and with what; question and answer, with its passage."""
     text = _take(row, "instruction") if "instruction" in row else _take(row, "question")
     if isinstance(text, list) and text and isinstance(text[0], dict):
         return {"messages": _message_list(text), "system": _take(row, "system")}
     context = _take(row, "context")
     if isinstance(text, str) and isinstance(context, str) and context.strip():
         text = f"{text}\n\n{context}"
-    for key in ("choices", "options"):
-        choices = row.get(key)
-        choices = choices.get("text") if isinstance(choices, dict) else choices
-        if isinstance(text, str) and isinstance(choices, list) and all(isinstance(one, str) for one in choices):
-            del row[key]
-            text += "\n\n" + "\n".join(f"{chr(65 + i)}. {choice}" for i, choice in enumerate(choices))
-            answer = row.get("answer")
-            if isinstance(answer, int) and 0 <= answer < len(choices):
-                row["answer"] = chr(65 + answer)
     return {"prompt": text, "system": _take(row, "system")}
 
 
@@ -643,6 +697,12 @@ FORMATS: tuple[Format, ...] = (
            and row.keys() <= {*NATIVE}, _plain),
     Format("openai-batch", "custom_id, method, url, body", lambda row: any(isinstance(row.get(key), dict)
            for key in ("body", "params", "request")), _batch),
+    Format("lm-eval", "doc, target, arguments, ... of samples_*.jsonl (--log_samples)", exams.is_lm_eval,
+           exams.read_lm_eval),
+    Format("evalscope", "messages, target, sample_score, ... of reviews/*.jsonl", exams.is_evalscope,
+           exams.read_evalscope),
+    Format("exam", "question, options (a list, a table, A to J, opa to opd), answer; 题目, 选项, 答案", exams.is_exam,
+           exams.read_exam),
     Format("openai", "a request body: messages or prompt, max_tokens, temperature, ...",
            lambda row: bool(row.keys() & {"messages", "prompt"}) and bool(row.keys() & _SENT), _plain),
     Format("chat", "messages (Hugging Face), contents", _has("messages"), _plain),
@@ -652,7 +712,7 @@ FORMATS: tuple[Format, ...] = (
     Format("mt-bench", "turns, reference; AIPerf's sessions", _has("turns"), _turns),
     Format("prompts", "prompt, output_tokens (vLLM bench); prompt, output_tokens_count (GuideLLM)", _has("prompt"),
            _plain),
-    Format("question-answer", "question, answer (GSM8K), with choices or context", _has("question"), _instruction),
+    Format("question-answer", "question, answer (GSM8K), with context", _has("question"), _instruction),
     Format("aiperf", "text or texts, output_length, image", _has("text"), _texts("text")),
     Format("tgi", "inputs, parameters", _has("inputs"), _texts("inputs")),
     Format("responses", "input, instructions, max_output_tokens (Responses API)", _has("input"), _responses),

@@ -4,7 +4,12 @@ The paper ("economics of inference") names four of its ten scenarios and gives n
 is not public. What is ours: the other six scenarios, equal shares, 30 % English, all texts, and the lengths, chosen so
 that the whole set has about the paper's mean input (1,347,535 / 2,993 = 450 tokens for most models) and output caps
 within what its non-reasoning models wrote (115 to 320 tokens per request). The texts read like clinical work but are
-drawn from templates (data/wineval*.toml): this is a load, not an exam of medical knowledge.
+drawn from templates (data/wineval*.toml): this is a load with checkable answers, no exam of medicine.
+
+What was drawn is known, and six scenarios are scored by it: the right letter (licensing_exam, triage), the disease or
+another name of it (clinical_diagnosis), the defects that were planted (record_quality_control), the text before it was
+misspelt (text_correction), and the age, sex and complaint (information_extraction: of its other four keys a record's
+text does not say how they are to be worded). The order of the draws is that of the set before it had these truths.
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ _NORMAL = NormalDist()
 REQUESTS = 2993
 ENGLISH_TENTHS = 3  # of ten requests
 OPTIONS = 5
+_KEYS = ("age", "sex", "complaint", "history", "drugs", "labs", "imaging")
+EXTRACTED = {  # what information_extraction asks for
+    "type": "object",
+    "properties": {"age": {"type": ["integer", "null"]}, **{k: {"type": ["string", "null"]} for k in _KEYS[1:3]}},
+    "required": list(_KEYS),
+}
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -62,6 +73,7 @@ class LengthDistribution:
 
 class Disease(StrictModel):
     name: str
+    synonyms: tuple[str, ...] = ()
     department: str
     complaint: str
     findings: tuple[str, ...]
@@ -75,11 +87,15 @@ class Task(StrictModel):
 
 
 class Language(StrictModel):
-    """What texts in one language are made of. lines: templates by kind. typos: wrong by right. tasks: by scenario."""
+    """What texts in one language are made of. lines: templates by kind. typos: wrong by right. tasks: by scenario.
+
+    defect_words: of each of lines["defects"], in their order, words that name it.
+    """
 
     tag: str
     space: str
     sexes: tuple[str, str]
+    defect_words: tuple[tuple[str, ...], ...]
     words: dict[str, tuple[str, ...]]
     lines: dict[str, tuple[str, ...]]
     typos: dict[str, str]
@@ -159,17 +175,30 @@ class _Writer:
         sex = language.sexes[1] if self.disease.women else stream.choice(language.sexes)
         age = stream.integer(20, 42) if self.disease.women else stream.integer(19, 86)
         self.patient = {"sex": sex, "age": str(age), "complaint": self.disease.complaint}
+        self.defects: list[tuple[str, ...]] = []  # of each that is in the text, words that name it
 
     def prompt(self, prompt_id: str, input_tokens: int, max_output_tokens: int) -> Prompt:
         """The request, of about `input_tokens` tokens by the estimate, or as short as its fixed parts allow."""
-        question, reference = self.question()
+        question, letter = self.question()
         sentences = [self.fill(self.stream.choice(self.task.opening))]
         left = input_tokens - sum(map(token_weight, (self.task.system, question, sentences[0])))
-        text = self.language.space.join(sentences + self.body(left))
+        right_text = text = self.language.space.join(sentences + self.body(left))
         if self.name == "text_correction":  # about half of the words that can be misspelt, once each
             for right, wrong in self.language.typos.items():
                 if self.stream.uniform() < 0.5:
                     text = text.replace(right, wrong, 1)
+        reference: Any = letter
+        scorer: str | dict[str, Any] | None = None if letter is None else "choice"
+        match self.name:
+            case "text_correction":
+                reference, scorer = right_text, {"name": "correction", "source": text}
+            case "clinical_diagnosis":
+                reference, scorer = [[self.disease.name, *self.disease.synonyms]], "contains"
+            case "record_quality_control" if self.defects:  # a short record has room for none
+                reference, scorer = [list(words) for words in self.defects], "contains"
+            case "information_extraction":
+                fields = {**self.patient, "age": int(self.patient["age"])}
+                reference, scorer = {"schema": EXTRACTED, "reference": fields}, "json"
         messages = ({"role": "system", "content": self.task.system}, {"role": "user", "content": f"{text}\n{question}"})
         return Prompt(
             prompt_id=prompt_id,
@@ -177,7 +206,7 @@ class _Writer:
             messages=messages,
             max_output_tokens=max_output_tokens,
             reference=reference,
-            scorer=None if reference is None else "choice",
+            scorer=scorer,
             tags=(self.language.tag,),
         )
 
@@ -207,11 +236,14 @@ class _Writer:
         elif "exam" in self.scenario.kinds:
             templates = findings + templates
         while tokens > 0:
-            sentence = self.fill(templates.pop(0))
+            template = templates.pop(0)
+            sentence = self.fill(template)
             weight = token_weight(sentence + self.language.space)
             if weight > 2 * tokens:  # would overshoot by more than it leaves to fill
                 break
             sentences.append(sentence)
+            if template in self.language.lines["defects"]:
+                self.defects.append(self.language.defect_words[self.language.lines["defects"].index(template)])
             tokens -= weight
             templates = templates or self.two_of_each(self.scenario.later)
         return sentences

@@ -11,8 +11,10 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from benchsuite.workload.dataset import Prompt, Workload, describe
+from benchsuite.workload.dataset import Prompt, Workload, describe, scorer_of, to_jsonl
+from benchsuite.workload.formats import parse_workload
 from benchsuite.workload.wineval import CHINESE, ENGLISH, NUMBERS, SCENARIOS, Language, make_wineval
 
 
@@ -101,12 +103,11 @@ def test_what_is_sent(requests: int, seed: int, sha256: str) -> None:
 
 
 def test_choices_have_their_answer(whole: Workload) -> None:
-    """Exams and triage offer five different options with one reference letter; nothing else is scored."""
+    """Exams and triage offer five different options with one reference letter."""
     diseases = {d.name: d for language in (CHINESE, ENGLISH) for d in language.diseases}
     letters: Counter[str] = Counter()
     for prompt in whole.prompts:
         if prompt.scenario not in ("licensing_exam", "triage"):
-            assert (prompt.reference, prompt.scorer) == (None, None)
             continue
         options = dict(re.findall(r"^([A-E])\. (.+)$", user(prompt), re.M))
         assert len(set(options.values())) == 5
@@ -117,6 +118,70 @@ def test_choices_have_their_answer(whole: Workload) -> None:
         assert prompt.scorer == "choice"
         letters[prompt.reference] += 1
     assert all(count == pytest.approx(598 / 5, rel=0.25) for count in letters.values())
+
+
+def test_truths(whole: Workload) -> None:
+    """Six scenarios are scored by what was drawn; it is in the text that is sent, or another name of what is there."""
+    scored: Counter[tuple[str | None, str | None]] = Counter()
+    diseases, misspelt = {d.name: d for language in (CHINESE, ENGLISH) for d in language.diseases}, 0
+    for prompt in whole.prompts:
+        name, options = scorer_of(prompt)
+        scored[prompt.scenario, name] += 1
+        text, reference = user(prompt), prompt.reference
+        match prompt.scenario:
+            case "text_correction":
+                assert text.startswith(options["source"] + "\n")
+                misspelt += options["source"] != reference
+            case "clinical_diagnosis":
+                ((disease, *_),) = reference
+                assert diseases[disease].complaint in text
+            case "record_quality_control":
+                assert 1 <= len(reference) <= 2
+            case "information_extraction":
+                Draft202012Validator.check_schema(reference["schema"])
+                fields = reference["reference"]
+                assert list(reference["schema"]["required"])[:3] == ["age", "sex", "complaint"]
+                assert all(str(fields[key]) in text for key in ("age", "sex", "complaint"))
+                assert isinstance(fields["age"], int)
+    assert {key for key in scored if key[1]} == {
+        ("licensing_exam", "choice"), ("triage", "choice"), ("text_correction", "correction"),
+        ("clinical_diagnosis", "contains"), ("record_quality_control", "contains"), ("information_extraction", "json"),
+    }  # fmt: skip
+    assert misspelt > 0.98 * scored["text_correction", "correction"]
+    assert whole.references_hash is not None
+
+
+def test_a_correction_is_known() -> None:
+    """The first request of the set: two of its words are misspelt here, and the reference has them right."""
+    first = make_wineval(64).prompts[0]
+    source = scorer_of(first)[1]["source"]
+
+    assert source.startswith("（2025-11-20，周敏）患着男，64岁，右侧肢体无力伴言语不清。")
+    assert first.reference.startswith("（2025-11-20，周敏）患者男，64岁，右侧肢体无力伴言语不清。")
+    assert "即往心房颤动8年" in source
+    assert "既往心房颤动8年" in first.reference
+
+
+def test_planted_defects(whole: Workload) -> None:
+    """A reference of quality control has words for each defect that is in the record, and for no other."""
+    for prompt in whole.prompts:
+        if prompt.scenario == "record_quality_control":
+            language = ENGLISH if "en" in prompt.tags else CHINESE
+            planted = [
+                list(words)
+                for line, words in zip(language.lines["defects"], language.defect_words, strict=True)
+                if re.search(re.sub(r"\\\{\w+\\\}", ".+?", re.escape(line)), user(prompt))
+            ]
+            assert sorted(prompt.reference) == sorted(planted)
+
+
+def test_it_is_no_exam_of_medicine() -> None:
+    """The set says what it is, and so does a file of it; another set says nothing of the kind."""
+    note = "a generated load with checkable answers, no exam of medicine"
+
+    assert make_wineval(3).note == note
+    assert parse_workload("\n".join(to_jsonl(make_wineval(3).prompts)), where="set.jsonl").note == note
+    assert parse_workload("hello", where="set.txt").note is None
 
 
 def test_no_field_is_left(whole: Workload) -> None:
@@ -137,6 +202,7 @@ def test_language_is_complete(language: Language) -> None:
     assert {kind for scenario in SCENARIOS.values() for kind in scenario.kinds + scenario.later} <= set(language.lines)
     assert fields <= {*language.words, *NUMBERS, "sex", "age", "complaint", "date", "clock"}
     assert set(language.words) <= fields
+    assert len(language.defect_words) == len(language.lines["defects"])
 
 
 def test_imports_are_light() -> None:
