@@ -112,6 +112,7 @@ def _command_of(server: Server) -> click.Command:
 Examples:
   benchsuite serve simulator --port 8000 --ttft-s 0.2 --itl-s 0.02
   benchsuite serve simulator --port 8000 --itl-s 0.01 --slots 4
+  benchsuite serve simulator --port 8000 --answers wineval --error-rate 0.25
   benchsuite serve simulator --config simulator.toml
 
 \b
@@ -128,6 +129,10 @@ A configuration (all its keys: benchsuite/simulator/config.py):
   [[faults]]
   kind = "http_503"
   probability = 0.1
+  [answers]
+  workload = "exam.jsonl"
+  error_rate = 0.25
+  seed = 7
 """,
 )
 @click.option("--config", type=_FILE, help="TOML file; the options here override it.")
@@ -138,6 +143,8 @@ A configuration (all its keys: benchsuite/simulator/config.py):
 @click.option("--itl-s", type=float, help="Seconds between chunks; 0: as fast as possible.  [default: 0]")
 @click.option("--slots", type=int, help="Requests that run at once; more wait.  [default: no limit]")
 @click.option("--seed", type=int, help="Seed of the random faults.  [default: 0]")
+@click.option("--answers", metavar="wineval|FILE", help="Answer this request set's scored prompts.  [default: none]")
+@click.option("--error-rate", type=float, help="Share of them, in each scenario, that is wrong.  [default: 0]")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str | float | None) -> None:
     """An OpenAI-compatible server whose latencies are known on paper.
@@ -149,7 +156,8 @@ def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str |
     from benchsuite.simulator.server import serve
 
     latency = {f"latency.{name}": overrides.pop(name) for name in ("ttft_s", "itl_s", "slots")}
-    serve(load_config(config, overrides | latency), sys.stdin.buffer if until_stdin_closes else None)
+    answers = {"answers.workload": overrides.pop("answers"), "answers.error_rate": overrides.pop("error_rate")}
+    serve(load_config(config, overrides | latency | answers), sys.stdin.buffer if until_stdin_closes else None)
 
 
 for _name in LAUNCHED:

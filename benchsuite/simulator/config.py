@@ -110,7 +110,20 @@ class ResponseShape(StrictModel):
     framing: Literal["chunked", "close"] = "chunked"  # HTTP chunks, or up to the end of the connection
 
 
+class PlantedAnswers(StrictModel):
+    """Answers to the scored prompts of a request set, of which a known share is wrong (simulator/answers.py)."""
+
+    workload: str = "wineval"  # the set: wineval, or a file
+    requests: PositiveInt | None = None  # of it, as the sweep takes them; None: all
+    random_seed: int = Field(default=0, ge=0)  # of the generated set
+    # so many of each scenario's scored prompts are answered wrongly: at all levels the same ones, drawn from the seed
+    error_rate: float = Field(default=0.0, ge=0, le=1)
+    seed: int = 0
+    chars_per_token: PositiveInt = 4  # a cap of n tokens cuts an answer after n times so many characters
+
+
 class SimulatorConfig(StrictModel):
+    answers: PlantedAnswers | None = None  # None: token_text, over and over
     latency: LatencyModel = LatencyModel()
     response: ResponseShape = ResponseShape()
     faults: tuple[Fault, ...] = ()

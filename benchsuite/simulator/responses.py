@@ -14,12 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from benchsuite.errors import read_json
 from benchsuite.simulator.config import Fault, LatencyModel, ResponseShape, SimulatorConfig, with_request_options
+
+if TYPE_CHECKING:
+    from benchsuite.simulator.answers import Answers
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_BODY_BYTES = 64 << 20
@@ -64,6 +67,8 @@ class SimResponse:
     shape: ResponseShape
     fault: Fault | None = None
     created_s: int = 0  # epoch seconds
+    answer: str | None = None  # its text; None: token_text, over and over
+    chars_per_token: int = 4  # of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,9 @@ def take_request(buffer: bytearray) -> HttpRequest | None:
     return HttpRequest(words[0], path, query, headers, body)
 
 
-def read_request(request: HttpRequest, config: SimulatorConfig, drawn: Fault | None, created_s: int) -> SimRequest:
+def read_request(
+    request: HttpRequest, config: SimulatorConfig, drawn: Fault | None, created_s: int, answers: Answers | None = None
+) -> SimRequest:
     """What a POST to a completions route asks for; drawn: the server's fault. Raises HttpError as vLLM answers."""
     try:
         body = read_json(request.body)
@@ -157,7 +164,6 @@ def read_request(request: HttpRequest, config: SimulatorConfig, drawn: Fault | N
     include_usage = isinstance(stream_options, dict) and bool(stream_options.get("include_usage"))
     chat = request.path.endswith("/chat/completions")
     prompt = prompt_tokens(body, chat)
-    output_tokens, finish_reason = _output_tokens(body, config, len(prompt))
     in_body = body.get("sim", {})
     if not isinstance(in_body, dict):
         raise HttpError(400, "sim must be an object", "sim")
@@ -166,8 +172,14 @@ def read_request(request: HttpRequest, config: SimulatorConfig, drawn: Fault | N
         latency, shape, fault = with_request_options(config, options, drawn)
     except ValidationError as error:
         raise HttpError(400, str(error), "sim") from None
+    answer, natural = None, config.natural_output_tokens
+    if config.answers is not None and answers is not None and (answer := answers.to(body)) is not None:
+        natural = -(-len(answer) // config.answers.chars_per_token) + (shape.reasoning_tokens if chat else 0)
+    output_tokens, finish_reason = _output_tokens(body, config, len(prompt), natural)
     length = (len(prompt), 0, output_tokens, finish_reason)
     response = SimResponse(chat, stream, str(model), *length, include_usage, shape, fault, created_s)
+    if answer is not None and config.answers is not None:
+        response = replace(response, answer=answer, chars_per_token=config.answers.chars_per_token)
     return SimRequest(prompt, latency, response, str(body.get("cache_salt", "")))
 
 
@@ -193,7 +205,9 @@ def prompt_tokens(body: dict[str, Any], chat: bool) -> list[str]:
     return words
 
 
-def _output_tokens(body: dict[str, Any], config: SimulatorConfig, input_tokens: int) -> tuple[int, FinishReason]:
+def _output_tokens(
+    body: dict[str, Any], config: SimulatorConfig, input_tokens: int, natural: int | None
+) -> tuple[int, FinishReason]:
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     limit = config.default_max_tokens if limit is None else limit
     if not isinstance(limit, int) or limit < 1:
@@ -202,7 +216,6 @@ def _output_tokens(body: dict[str, Any], config: SimulatorConfig, input_tokens: 
         message = f"This model's maximum context length is {config.max_model_len} tokens. "
         message += f"However, you requested {limit} output tokens and your prompt contains {input_tokens} input tokens."
         raise HttpError(400, message, "input_tokens")
-    natural = config.natural_output_tokens
     if natural is None or natural > limit or body.get("ignore_eos"):
         return limit, "length"
     return natural, "stop"
@@ -260,7 +273,7 @@ def plan(response: SimResponse) -> ResponsePlan:
 def _whole_plan(response: SimResponse) -> ResponsePlan:
     shape, fault = response.shape, response.fault
     steps, reasoning = _steps(response)
-    text = shape.token_text * (response.output_tokens - reasoning)
+    text = _text_of(response, reasoning, response.output_tokens)
     thoughts = {shape.reasoning_field: shape.token_text * reasoning} if reasoning else {}
     answer = {"message": {"role": "assistant", "content": text} | thoughts} if response.chat else {"text": text}
     choice = {"index": 0, **answer, "logprobs": None, "finish_reason": response.finish_reason}
@@ -354,7 +367,7 @@ def _chunks(response: SimResponse) -> Iterator[ScheduledWrite]:
     shape, done, step = response.shape, 0, 0
     steps, reasoning = _steps(response)
     size, every = shape.tokens_per_chunk, shape.comment_every
-    repeats = every is None and shape.usage != "every"
+    repeats = every is None and shape.usage != "every" and response.answer is None
     while step < steps:
         left = (reasoning if done < reasoning else response.output_tokens) - done
         tokens, first, last = min(size, left), step == 0, step == steps - 1
@@ -394,12 +407,22 @@ def _role_event(response: SimResponse) -> bytes:
 
 def _token_event(response: SimResponse, tokens: int, reasoning: bool, last: bool, tokens_so_far: int) -> bytes:
     """An event with `tokens` tokens, of reasoning or answer; tokens_so_far includes them."""
-    shape, text = response.shape, response.shape.token_text * tokens
+    shape, text = response.shape, _text_of(response, tokens_so_far - tokens, tokens_so_far)
     answer = {"delta": {shape.reasoning_field if reasoning else "content": text}} if response.chat else {"text": text}
     choice = {"index": 0, **answer, "logprobs": None, "finish_reason": response.finish_reason if last else None}
     counted = shape.usage == "every" or (last and shape.usage == "finish")
     usage = {"usage": _usage(response, tokens_so_far)} if counted else {}
     return _event(_body(response, choice, **usage), shape)
+
+
+def _text_of(response: SimResponse, begin: int, end: int) -> str:
+    """The text of the response's tokens from `begin` to before `end`: the answer follows the reasoning."""
+    if response.answer is None or end <= (before := _steps(response)[1]):
+        return response.shape.token_text * (end - begin)
+    size = response.chars_per_token
+    pieces = response.answer[(begin - before) * size : (end - before) * size]
+    beyond = min(end - begin, end - before - -(-len(response.answer) // size))  # of a length that is fixed
+    return pieces + response.shape.token_text * max(beyond, 0)
 
 
 def _usage(response: SimResponse, output_tokens: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from benchsuite.clock import (
     ANCILLARY_BYTES,
@@ -46,6 +46,9 @@ from benchsuite.simulator import responses
 from benchsuite.simulator.config import Fault, ResponseShape, SimulatorConfig
 from benchsuite.simulator.engine import BatchEngine, PrefixCache
 from benchsuite.simulator.responses import TIME_HOLE, HttpError, HttpRequest, ResponsePlan, ScheduledWrite
+
+if TYPE_CHECKING:
+    from benchsuite.simulator.answers import Answers
 
 _POLL_EVERY_NS = 300_000  # sockets are looked at this often even when deadlines never pause
 _BURST = 16  # writes of one stream before the others have their turn
@@ -110,12 +113,13 @@ def serve(config: SimulatorConfig, parent: IO[bytes] | None = None) -> None:
         sock.listen(4096)
     sock.setblocking(False)
     port = sock.getsockname()[1]
+    server = Server(config, None if config.refuse else sock, parent)
     print(json.dumps({"port": port, "base_url": f"http://{config.host}:{port}"}), flush=True)
     prctl(_PR_SET_TIMERSLACK, 1)  # wake-ups of this thread to the microsecond instead of up to 50 us late
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     with sock, contextlib.suppress(KeyboardInterrupt):
-        Server(config, None if config.refuse else sock, parent).run()
+        server.run()
 
 
 def drawn_fault(config: SimulatorConfig, sequence: int) -> Fault | None:
@@ -303,6 +307,14 @@ class Server:
         self.prefixes = PrefixCache()
         self.streams: dict[int, Stream] = {}  # the responses in flight, by sequence number
         self.stopped = False
+        self.answers: Answers | None = None
+        if (planted := config.answers) is not None:
+            from benchsuite.input_files import read_workload
+            from benchsuite.request_spec import WorkloadSpec
+            from benchsuite.simulator.answers import Answers  # and numpy
+
+            wanted = WorkloadSpec(source=planted.workload, requests=planted.requests)
+            self.answers = Answers(planted, read_workload(wanted, planted.random_seed).prompts)
         self._created_s = int(time.time())
         self._sequence = 0
         self._heap: list[tuple[int, int, Stream]] = []
@@ -468,7 +480,8 @@ class Server:
         config, metrics, sequence = self.config, self.metrics, self._sequence
         self._sequence += 1
         metrics.requests += 1
-        asked = responses.read_request(request, config, drawn_fault(config, sequence), self._created_s)
+        fault = drawn_fault(config, sequence)
+        asked = responses.read_request(request, config, fault, self._created_s, self.answers)
         response, input_tokens = asked.response, asked.response.input_tokens
         if config.prefix_cache:
             response = replace(response, cached_tokens=self.prefixes.cached_tokens(asked.prompt, asked.cache_salt))

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from benchsuite.errors import WorkloadError, did_you_mean, read_json
 from benchsuite.limits import most
-from benchsuite.quality.score import SCORERS
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload import exams, traces
 from benchsuite.workload.dataset import (
@@ -449,6 +448,8 @@ def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
     reference, scorer, options = values.get("reference"), values.get("scorer"), values.get("options")
     if scorer is None:
         return reference, None
+    from benchsuite.quality.score import SCORERS  # pyarrow and rapidfuzz, which sets without scorers do not need
+
     if isinstance(scorer, str) and scorer.lstrip()[:1] == "{":
         scorer = _of_cell("scorer", scorer)
     table = dict(scorer) if isinstance(scorer, dict) else {"name": scorer}
