@@ -17,8 +17,7 @@ from scipy import special
 
 from benchsuite.analysis.autocorrelation import autocorrelation, effective_size
 from benchsuite.analysis.intervals import MAX_LAG1
-from benchsuite.analysis.open_loop import arrived_tokens
-from benchsuite.analysis.requests import Bools, Floats, Rows, as_table, per_request, sums_of
+from benchsuite.analysis.requests import Bools, Floats, Rows, arrived_tokens, as_table, per_request, sums_of
 from benchsuite.level import Level, LevelKind
 from benchsuite.metrics import Metric
 from benchsuite.slo import Limit, Slo

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.open_loop import arrived_tokens
-from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, describe, overlap_s
+from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, arrived_tokens, describe, overlap_s
 from benchsuite.results import SteadyWindow
 from benchsuite.warning_table import Finding, warn
 

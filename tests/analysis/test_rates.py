@@ -12,8 +12,7 @@ from factory import rate_folder, rate_rows, request_frame, request_row, run_fold
 import benchsuite
 from benchsuite.analysis.client_accuracy import lateness
 from benchsuite.analysis.gpu import gpu_facts, point_energy
-from benchsuite.analysis.open_loop import arrived_tokens, idle_s
-from benchsuite.analysis.requests import level_rows
+from benchsuite.analysis.requests import arrived_tokens, idle_s, level_rows
 from benchsuite.analysis.summary import measure_levels, point_figures, summarise_points
 from benchsuite.analysis.time_series import level_windows
 from benchsuite.analysis.warnings import ClientEffects, judge_client
