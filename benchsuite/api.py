@@ -431,51 +431,19 @@ def sweep(
     serve: str | None = None,
     serve_timeout_s: float | None = None,
     quiet: bool = True,
+    search: bool = False,
     **flags: Any,
 ) -> Run:
     """Measure a server, as `benchsuite sweep` does, and read what it left. Blocks until it is done.
 
     spec: a sweep.toml. output: the run folder; one that is there goes on where it stopped. resume, serve and flags: as
     of `benchsuite sweep --help`, with underscores: base_url="http://...", concurrency=[8, 16], slo="ttft_p95<1s",
-    stream=False. quiet=False prints its progress. Whether the SLO is met is for `find_optimum` to say.
+    stream=False. quiet=False prints its progress. search: as `find` does. Whether the SLO is met is for `find_optimum`.
 
     Works in a notebook, whose event loop runs already, and in a script without a guard. An interrupt lets it finish
     what is in flight, a second one ends it; then KeyboardInterrupt.
     Raises InputError for what makes no sense, RunError for what went wrong; finished points stay in the folder.
     """
-    return _measure(spec, output, resume, serve, serve_timeout_s, flags, quiet=quiet, search=False)
-
-
-def find(
-    spec: str | Path | None = None,
-    *,
-    output: str | Path | None = None,
-    resume: str | Path | None = None,
-    serve: str | None = None,
-    serve_timeout_s: float | None = None,
-    quiet: bool = True,
-    **flags: Any,
-) -> Run:
-    """Find the cheapest level of a server that meets the SLO, as `benchsuite find` does.
-
-    As `sweep`, with the flags of `benchsuite find --help`: base_url="http://...", slo="ttft_p95<1s", usd_per_hour=1.99,
-    budget_min=10. The answer is `run.manifest["search"]["end"]`: reason, probes, seconds, and in `answer`, where it has
-    one, level, throughput and usd with their intervals, p_met, p_good.
-    """
-    return _measure(spec, output, resume, serve, serve_timeout_s, flags, quiet=quiet, search=True)
-
-
-def _measure(
-    spec: str | Path | None,
-    output: str | Path | None,
-    resume: str | Path | None,
-    serve: str | None,
-    serve_timeout_s: float | None,
-    flags: dict[str, Any],
-    *,
-    quiet: bool,
-    search: bool,
-) -> Run:
     from rich.console import Console
 
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
@@ -505,6 +473,16 @@ def _measure(
     if result is not None and not result.complete:
         raise KeyboardInterrupt
     return run
+
+
+def find(spec: str | Path | None = None, **asked: Any) -> Run:
+    """Find the cheapest level of a server that meets the SLO, as `benchsuite find` does.
+
+    As `sweep`, with the flags of `benchsuite find --help`: base_url="http://...", slo="ttft_p95<1s", usd_per_hour=1.99,
+    budget_min=10. The answer is `run.manifest["search"]["end"]`: reason, probes, seconds, and in `answer`, where it has
+    one, level, throughput and usd with their intervals, p_met, p_good.
+    """
+    return sweep(spec, search=True, **asked)
 
 
 def find_runner(asked: SweepSpec) -> partial[FindRunner]:

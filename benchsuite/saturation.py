@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PARTS, _LEAST_TAU, _LEAST_SHARE = 12, 0.6, 0.03
-_FAR_SHARE, _FAR_LEFT = 0.25, 50  # by which it is said before a window is over
 _FAR_SHARE, _FAR_LEFT = 0.25, 50  # of which it is known before a window is over
 _SLOWER = 3.0  # how many times as long a batch server may take for a request as at the least load of the window
 

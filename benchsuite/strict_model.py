@@ -90,14 +90,13 @@ def read_text(
     path: Path,
     what: str,
     *,
-    hint: str | None = None,
     expected: str | None = None,
     error_type: type[InputError] = InputError,
     seen: Callable[[bytes], object] = len,
 ) -> str:
     """The text of a file that a person names, read once: it may be a pipe.
 
-    what: how to call it. hint, expected: said where it does not exist. seen: is given its bytes. Raises error_type.
+    what: how to call it. expected: said where it does not exist. seen: is given its bytes. Raises error_type.
     """
     try:
         with path.open("rb") as file:
@@ -111,7 +110,7 @@ def read_text(
         given = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise error_type(f"{what} is not UTF-8 text", where=f"{path}:{line}", given=given, expected="UTF-8") from None
     except FileNotFoundError:
-        raise error_type(f"{what} does not exist", where=str(path), expected=expected, hint=hint) from None
+        raise error_type(f"{what} does not exist", where=str(path), expected=expected) from None
     except (OSError, ValueError) as error:  # ValueError: of a name with NUL
         reason = error.strerror if isinstance(error, OSError) else error
         raise error_type(f"{what} cannot be read", where=str(path), given=reason) from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from benchsuite.analysis.autocorrelation import effective_size
-from benchsuite.analysis.requests import Bools, Floats, LevelRows, Repeat, Rows, arrived_tokens, describe, overlap_s
+from benchsuite.analysis.requests import Floats, LevelRows, Repeat, arrived_tokens, describe, overlap_s
 from benchsuite.results import SteadyWindow
 from benchsuite.warning_table import Finding, warn
 
@@ -197,7 +197,9 @@ def steady_runs(measured: LevelRows) -> list[SteadyRun | None]:
         if measured.windowed:
             found.append(SteadyRun(start_s, end_s, inside, run.arrived_tokens, 1.0 if run.arrived_tokens else 0.0))
             continue
-        tokens, of_run = _tokens_within(rows, mine, start_s, end_s), measured.total("output_tokens", run)
+        times_s = (rows.first_token_s, rows.last_token_s, rows.closed_s)
+        of_mine, of_run = np.where(mine, rows.output_tokens, np.nan), measured.total("output_tokens", run)
+        tokens = float(arrived_tokens(of_mine, *times_s, rows.gaps_at, start_s, end_s).sum())
         factor = tokens / (end_s - start_s) * run.duration_s / of_run if of_run else 0.0
         found.append(SteadyRun(start_s, end_s, inside, tokens, factor))
     return found
@@ -218,9 +220,3 @@ def window(measured: LevelRows, run: Repeat) -> tuple[float, float] | None:
     start_s, end_s = float(ended_s[users - 1]), float(sent_s.max())
     took_s = rows.closed_s[places] - rows.sent_s[places]
     return (start_s, end_s) if end_s - start_s > float(np.nanmean(took_s)) else None
-
-
-def _tokens_within(rows: Rows, mine: Bools, start_s: float, end_s: float) -> float:
-    times_s = (rows.first_token_s, rows.last_token_s, rows.closed_s)
-    tokens = np.where(mine, rows.output_tokens, np.nan)
-    return float(arrived_tokens(tokens, *times_s, rows.gaps_at, start_s, end_s).sum())

@@ -16,8 +16,6 @@ from benchsuite.strict_model import validated
 
 Floats = NDArray[np.float64]
 _WITHIN = {"utilisation": (0.0, 1.0), "pue": (1.0, math.inf), "fallback_ratio": (0.0, 1.0)}
-
-
 # how far each input may be off, (low, high) in its own unit; low may be the larger (5 to 2)
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -110,13 +108,13 @@ def inputs(terms: Terms) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 
-def ranges_about(terms: Terms, ratio: float = 0.25) -> Ranges:
-    """Every input off by `ratio` of its value either way, within what makes sense; those at 0 are left out."""
+def ranges_about(terms: Terms) -> Ranges:
+    """Every input off by a quarter of its value either way, within what makes sense; those at 0 are left out."""
     found = {}
     for name, value in inputs(terms).items():
         lowest, highest = _WITHIN.get(name, (0.0, math.inf))
         if value:
-            found[name] = max(value * (1 - ratio), lowest), min(value * (1 + ratio), highest)
+            found[name] = max(0.75 * value, lowest), min(1.25 * value, highest)
     return found
 
 

@@ -246,7 +246,10 @@ class FindRunner(SweepRunner):
             started = self._begin(step, results, asked_s)
             started.entry.warmup, look = look, {}
             self._drain(results)
-            self._hand_over(started, first=running is None)
+            self._n_rows *= running is not None
+            since_s = asked_s if started.plan.open_loop is None else self._now_s()
+            show = partial(self._show, started, "handing over", since_s)
+            self._pool.hand_over(started.plan, started.paths.__getitem__, show, first=running is None)
             self._draining, running = running, started
             result = self._watch(step, started, results)
             if result is None:  # to be measured again
@@ -281,9 +284,7 @@ class FindRunner(SweepRunner):
                 planner = Search(self.search)
         self._drain(results)
         if running is not None:
-            self._finish(
-                running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s(), 0, 0, 0.0))
-            )
+            self._finish(running, self._pool.end_probes(partial(self._show, running, "ending", self._now_s())))
         reason = None
         if not isinstance(step, End) or self._failures:
             reason = "server_lost" if self._failures else "stopped"
@@ -351,8 +352,8 @@ class FindRunner(SweepRunner):
         }  # fmt: skip
 
     def _show(
-        self, probe: _Running, phase: str, since_s: float, n_requests: int = 0, n_before: int = 0,
-        least_s: float = 0.0, *_: object,
+        self, probe: _Running, phase: str, since_s: float, _: object = None, *, n_requests: int = 0, n_before: int = 0,
+        least_s: float = 0.0,
     ) -> None:  # fmt: skip
         """What it is at, to the view; and whether the server's process has ended."""
         if self._server_ended():
@@ -360,9 +361,7 @@ class FindRunner(SweepRunner):
         now_s, known = self._now_s(), probe.point.search
         assert known is not None
         known = dataclasses.replace(known, spent_s=known.spent_s + now_s - probe.asked_s, n_before=n_before)
-        point = dataclasses.replace(
-            probe.point, phase=phase, n_requests=n_requests, at_least_s=least_s, search=known
-        )  # fmt: skip
+        point = dataclasses.replace(probe.point, phase=phase, n_requests=n_requests, at_least_s=least_s, search=known)
         self.view.progress(point, self._pool.progress(), now_s - since_s)
 
     def _drain(self, results: list[ProbeResult], reports: list[WorkerReport] | None = None) -> None:
@@ -371,17 +370,11 @@ class FindRunner(SweepRunner):
         if probe is None:
             return
         if reports is None:
-            reports = self._pool.drained(partial(self._show, probe, "ending", self._now_s(), 0, 0, 0.0))
+            reports = self._pool.drained(partial(self._show, probe, "ending", self._now_s()))
         assert reports is not None
         self._finish(probe, reports)
         if probe.entry.probe is None:  # its clocks went wrong
             results[:] = [one for one in results if one is not probe.result]
-
-    def _hand_over(self, probe: _Running, *, first: bool) -> None:
-        self._n_rows *= not first
-        since_s = probe.asked_s if probe.plan.open_loop is None else self._now_s()
-        show = partial(self._show, probe, "handing over", since_s, 0, 0, 0.0)
-        self._pool.hand_over(probe.plan, lambda worker: probe.paths[worker], show, first=first)
 
     def _watch(self, step: Probe, probe: _Running, results: list[ProbeResult]) -> ProbeResult | None:
         """Let it settle, then look at its rows until a look decides; None: the search is to stop. Meanwhile the last
@@ -404,9 +397,10 @@ class FindRunner(SweepRunner):
 
         while True:
             if probe.start_s is None:
-                self._show(probe, "settling", since_s, settled if loop is None else 0, 0, settle_s)
+                self._show(probe, "settling", since_s, n_requests=settled if loop is None else 0, least_s=settle_s)
             else:
-                self._show(probe, "measuring", since_s, looks[0], before, settle_s + window_s)
+                least_s = settle_s + window_s
+                self._show(probe, "measuring", since_s, n_requests=looks[0], n_before=before, least_s=least_s)
             if (reports := pool.check()) is not None:
                 self._drain(results, reports)
             if pool.stopping:

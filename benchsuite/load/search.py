@@ -272,9 +272,7 @@ class Search:
             room, at = seen.room(a, b)
             if a == lo and b == hi:
                 # a limit on a share is closed in on by longer probes
-                timed = [one for one in seen.results if one.timed]
-                by_share = any(_by_share(name, timed) for name in timed[0].shares)
-                if b / a > (1.3 if by_share else 1 + spec.tolerance * 1.01) and room > spec.slack / 5:
+                if b / a > (1.3 if _has_shares(seen.results) else 1 + spec.tolerance * 1.01) and room > spec.slack / 5:
                     found.append((room, self._cut(seen, a, b, closed)))
             elif b <= lo and room > spec.slack / 2 and b / a > 1.1 and len(closed) < _MOST_CLOSING:
                 quarter = math.log(b / a) / 4
@@ -344,9 +342,7 @@ class Search:
         hi = next((k for k in seen.levels if k > answer and (view.p_met[k] < 0.5 or view.ln_x[k][1] < falls)), None)
         if not lower or hi is None:
             return None
-        timed = [one for one in results if one.timed]
-        by_share = any(_by_share(name, timed) for name in timed[0].shares)
-        if by_share and len(seen.of(hi)) < 2 and seen.margin(hi) > -_WITHIN and view.p_met[hi] < 0.5:
+        if _has_shares(results) and len(seen.of(hi)) < 2 and seen.margin(hi) > -_WITHIN and view.p_met[hi] < 0.5:
             return hi
         slope = (seen.x(answer) - seen.x(lower[-1])) / math.log(answer / lower[-1])
         lo = max(k for k in seen.levels if k < hi)
@@ -462,6 +458,11 @@ def _by_share(name: str, timed: Sequence[ProbeResult]) -> bool:
         return True
     near = [one.margins[name][1] for one in of if abs(one.margins[name][0]) < _WITHIN]
     return bool(near) and float(np.median(near)) > 2 * _PRIOR_SD
+
+
+def _has_shares(results: Sequence[ProbeResult]) -> bool:
+    timed = [one for one in results if one.timed]
+    return any(_by_share(name, timed) for name in timed[0].shares)
 
 
 def _snapped(level: float, kind: LevelKind) -> float:

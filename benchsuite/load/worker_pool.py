@@ -203,6 +203,15 @@ class WorkerPool:
         for process in self._processes:
             process.kill()
 
+    @contextmanager
+    def _ended_on_failure(self) -> Iterator[None]:
+        """Whatever goes wrong in the block ends all workers before anyone reads the journals."""
+        try:
+            yield
+        except BaseException:
+            self.__exit__()
+            raise
+
     def run_point(
         self,
         plan: PointPlan,
@@ -217,15 +226,12 @@ class WorkerPool:
         """
         self._shared.cursor.get_obj().value = 0
         orders = self._orders(plan, journal_path, max_failed)
-        try:
+        with self._ended_on_failure():
             self._send(orders)
             for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
             self._send([now_ns() + _START_DELAY_NS] * self.n_workers)
             return self._gather(on_progress)
-        except BaseException:
-            self.__exit__()  # before anyone reads the journals
-            raise
 
     def _orders(
         self,
@@ -267,7 +273,7 @@ class WorkerPool:
         """
         if first:
             self._shared.cursor.get_obj().value = 0
-        try:
+        with self._ended_on_failure():
             self._send(self._orders(plan, journal_path, None, anew=first, hands_over=True))
             for answer in self._gather(on_progress, _START_S + self._connect_s):
                 assert answer == "ready"
@@ -276,19 +282,13 @@ class WorkerPool:
             for answer in self._gather(on_progress, _START_S):
                 assert answer == "begun"
             self._drained = None if first else {}
-        except BaseException:
-            self.__exit__()
-            raise
 
     def drained(self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None) -> list[WorkerReport] | None:
         """The reports of the probe before the present one, once its last request has ended; None if they were given."""
         if self._drained is None:
             return None
-        try:
+        with self._ended_on_failure():
             reports = self._gather(on_progress, answers=self._drained)
-        except BaseException:
-            self.__exit__()
-            raise
         self._drained = None
         return reports
 
@@ -296,12 +296,9 @@ class WorkerPool:
         self, on_progress: Callable[[ProgressSnapshot], None] = lambda _: None, *, give_up: bool = False
     ) -> list[WorkerReport]:
         """Send nothing new; the reports of the last probe, once its last request has ended, or is given up."""
-        try:
+        with self._ended_on_failure():
             self._send([ABORT if give_up else DRAIN] * self.n_workers)
             return self._gather(on_progress)
-        except BaseException:
-            self.__exit__()
-            raise
 
     def check(self) -> list[WorkerReport] | None:
         """The reports of the probe before the present one if its last request has ended meanwhile, once.
