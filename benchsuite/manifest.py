@@ -97,7 +97,11 @@ class ProbeFacts(Facts):
 
 
 class SearchAnswer(Facts):
-    """load.search.Answer."""
+    """The level of a search that is best supported. throughput: of what is paid for, a second, with a 95 % interval;
+    usd: of one of it, likewise, None without a price. p_met: that it meets the SLO; p_good: and is at most the slack
+    dearer than the cheapest that does. binding: the limit that is nearest. bracket: the highest level that kept the
+    SLO, the lowest that missed it. seconds, spent_usd: of the search. more: probes that ten more minutes would hold;
+    more_p_good: what P(good) they are likely to reach, None where they hold none or it is as sure as was asked for."""
 
     level: Annotated[float, Field(gt=0, lt=1e12)]
     throughput: Interval

@@ -7,7 +7,6 @@ nothing itself. Every probe's result lies in its entry of the manifest, so that 
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -118,25 +117,22 @@ def continued(search: SearchSpec, find: FindSpec | None, manifest: RunManifest) 
 def facts_of(search: SearchSpec, asked: SweepSpec) -> SearchFacts:
     """What a manifest has of a search before its end."""
     of_rates = search.kind == "rate" and asked.limits.goodput
-    facts = {"asked": _plain(search), "per": "good_request" if of_rates else "output_token"}
+    facts = {"asked": dataclasses.asdict(search), "per": "good_request" if of_rates else "output_token"}
     return SearchFacts.model_validate(facts)
 
 
 def end_of(search: SearchSpec, end: End, results: Sequence[ProbeResult], reason: str | None = None) -> SearchEnd:
     """How it ended, and what it took. reason: instead of the planner's."""
     seconds = search.spent_s + sum(one.seconds for one in results)
-    took: dict[str, Any] = {"probes": len(results), "seconds": seconds}
-    if search.usd_per_hour is not None:
-        took["spent_usd"] = seconds / 3600 * search.usd_per_hour
-    if end.answer is None and results:
-        took["lowest_missed"] = min(one.level for one in results)
-    return SearchEnd.model_validate_json(
-        json.dumps(_plain(end) | took | ({} if reason is None else {"reason": reason}))
+    return SearchEnd(
+        reason=reason or end.reason,
+        answer=end.answer,
+        probes=len(results),
+        seconds=seconds,
+        spent_usd=None if search.usd_per_hour is None else seconds / 3600 * search.usd_per_hour,
+        lowest_missed=None if end.answer else min((one.level for one in results), default=None),
+        most_x=end.most_x,
     )
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: one for name, one in dataclasses.asdict(value).items() if one is not None}
 
 
 def end_again(path: Path, asked: SweepSpec, search: SearchSpec) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.level import LevelKind
+from benchsuite.manifest import SearchAnswer
 
 Phase = Literal["bracket", "close", "confirm"]
 EndReason = Literal[
@@ -137,8 +138,8 @@ class ProbeResult:
 class Probe:
     """What to measure next. looks: at how many requests to judge it; it ends at the first that decides, or the last.
 
-    To show, of what is known before it: bracket as Answer has it; best: the level that is most likely good, with its
-    P(good), None before a confirming probe.
+    To show, of what is known before it: bracket as SearchAnswer has it; best: the level that is most likely good, with
+    its P(good), None before a confirming probe.
     """
 
     level: float
@@ -150,35 +151,12 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The best supported level. throughput: of what is paid for, a second, with a 95 % interval; usd: of one of it,
-    likewise, None without a price. p_met: that it meets the SLO; p_good: and is at most the slack dearer than the
-    cheapest that does. binding: the limit that is nearest. bracket: the highest level that kept the SLO, the lowest
-    that missed it. seconds, spent_usd: of the search. more: probes that ten more minutes would hold; more_p_good: what
-    P(good) they are likely to reach, None where they hold none or it is as sure as was asked for. levels: that were
-    measured, with P(met) and P(good)."""
-
-    level: float
-    throughput: tuple[float, float, float]
-    usd: tuple[float, ...] | None
-    p_met: float
-    p_good: float
-    binding: str | None
-    bracket: tuple[float | None, float | None]
-    seconds: float
-    spent_usd: float | None
-    more: int
-    more_p_good: float | None
-    levels: tuple[tuple[float, float, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class End:
     """answer: None where no level kept the SLO. most_x: where it was given up, the 97.5 % end of the throughput at the
     best level that meets the SLO."""
 
     reason: EndReason
-    answer: Answer | None
+    answer: SearchAnswer | None
     most_x: float | None = None
 
 
@@ -216,7 +194,7 @@ class Search:
                 return replace(probe, bracket=_Seen(results).bracket)
         return self._confirm(results)
 
-    def so_far(self, results: Sequence[ProbeResult]) -> Answer | None:
+    def so_far(self, results: Sequence[ProbeResult]) -> SearchAnswer | None:
         """What a search that stops here would answer."""
         return self._end("server_lost", results).answer
 
@@ -376,19 +354,26 @@ class Search:
         ):
             reason = "max_reached"
         low, mean, high = (math.exp(one) for one in view.ln_x[level])
-        usd = None if spec.usd_per_hour is None else tuple(spec.usd_per_hour / 3600 / x for x in (mean, high, low))
+        usd = None if spec.usd_per_hour is None else [spec.usd_per_hour / 3600 / x for x in (mean, high, low)]
         seconds = spec.spent_s + sum(one.seconds for one in results)
         more = int(_OUTLOOK_S / max(self._seconds(self._probe(level, "confirm", results), results), 1.0))
         sure = reason in ("confident", "max_reached")
         later = _View(spec, results, more=(level, more)).p_good[level] if more and not sure else None
-        return End(
-            reason,
-            Answer(
-                level, (mean, low, high), usd, view.p_met[level], view.p_good[level], seen.binding(level),
-                seen.bracket, seconds, None if usd is None else seconds / 3600 * (spec.usd_per_hour or 0), more, later,
-                tuple((k, view.p_met[k], view.p_good[k]) for k in sorted(measured)),
-            ),
-        )  # fmt: skip
+        found = SearchAnswer(
+            level=level,
+            throughput=[mean, low, high],
+            usd=usd,
+            p_met=view.p_met[level],
+            p_good=view.p_good[level],
+            binding=seen.binding(level),
+            bracket=[*seen.bracket],
+            seconds=seconds,
+            spent_usd=None if usd is None else seconds / 3600 * (spec.usd_per_hour or 0),
+            more=more,
+            more_p_good=later,
+            levels=[[k, view.p_met[k], view.p_good[k]] for k in sorted(measured)],
+        )
+        return End(reason, found)
 
     def _over(self, probe: Probe, results: Sequence[ProbeResult], *, reserve: bool = False) -> EndReason | None:
         """The budget that `probe` would exceed. reserve: with two turns of two confirming probes after it."""
