@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from benchsuite.metrics import BY_COLUMN, COLUMNS, LATENCIES
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "timeout", "connect_error", "http_error", "stream_error", "truncated", "cancelled", "dropped"]
-STATUSES: tuple[str, ...] = get_args(Status)
 TokenSource = Literal["usage", "tokenizer", "chunks"]
 # finish_reasons in lower case
 _CAP_ENDS = {

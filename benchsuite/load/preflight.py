@@ -478,7 +478,7 @@ def _fallback(spec: SweepSpec, plan: BodyPlan, prompts: Sequence[Prompt]) -> Pre
     for url in spec.server.base_urls if "queue" in asked.on else ():
         with server_probe.control_client(spec_at(spec, url)) as client:
             state = read_state(client, plan.profile)
-        if state is None or state.waiting is None:
+        if state.waiting is None:
             raise InputError(
                 "the server does not report how many requests wait, so a full queue cannot be seen",
                 where="server.fallback.max_waiting (--fallback-max-waiting)",

@@ -131,8 +131,7 @@ _POLL_S = 0.25
 def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
     """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
     for k, client in enumerate(clients):
-        state = read_state(client, profile)
-        waiting[k] = 0 if state is None else int(min(state.waiting or 0, 2**31 - 1))
+        waiting[k] = int(min(read_state(client, profile).waiting or 0, 2**31 - 1))
 
 
 @contextmanager
@@ -375,9 +374,7 @@ class SweepRunner:
 
     def _state(self) -> ServerState:
         """Of all servers together."""
-        return read_state(self.control, self._profile, [address.root for address in self._addresses]) or ServerState(
-            None, None, None
-        )
+        return read_state(self.control, self._profile, [address.root for address in self._addresses])
 
     def _servers_idle(self) -> bool | None:
         return self._state().idle

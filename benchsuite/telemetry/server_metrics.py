@@ -224,9 +224,9 @@ class Scraper:
 class ServerState:
     """Requests running and waiting, tokens generated since its start. None: not told."""
 
-    running: float | None
-    waiting: float | None
-    generated_tokens: float | None
+    running: float | None = None
+    waiting: float | None = None
+    generated_tokens: float | None = None
 
     @property
     def idle(self) -> bool | None:
@@ -236,8 +236,8 @@ class ServerState:
         return self.running == 0 and not self.waiting
 
 
-def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] = ("",)) -> ServerState | None:
-    """The server's state now, or None if it cannot be had.
+def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] = ("",)) -> ServerState:
+    """The server's state now, of which nothing is told where it has no page that can be read.
 
     base_urls: of several like servers (empty: the client's own); then the sums, None where one of them does not tell.
     """
@@ -246,13 +246,9 @@ def read_state(client: httpx.Client, profile: Server, base_urls: Sequence[str] =
         try:
             answer = client.get(url + (profile.metrics_path or ""))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-            return None
-        reading = read_server_page(answer.text) if answer.status_code == 200 else None
-        if reading is None or reading.family is None:
-            return None
-        states.append([reading.figures.get(name) for name in ("running", "waiting", "generated_tokens")])
-    if not states:
-        return None
+            return ServerState()
+        figures = read_server_page(answer.text).figures if answer.status_code == 200 else {}
+        states.append([figures.get(name) for name in ("running", "waiting", "generated_tokens")])
     return ServerState(*(None if None in column else sum(filter(None, column)) for column in zip(*states, strict=True)))
 
 

@@ -16,7 +16,7 @@ from benchsuite.limits import ResponseLimits
 from benchsuite.load.server_probe import listed_models, recognise, server_facts
 from benchsuite.servers import SERVERS
 from benchsuite.telemetry.http import bounded_client
-from benchsuite.telemetry.server_metrics import Scraper, read_state
+from benchsuite.telemetry.server_metrics import Scraper, ServerState, read_state
 from tests.security.hostile_servers import OK, forever, rss_bytes, serving, whole
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -191,7 +191,7 @@ def test_a_charset_is_no_codec_of_python(charset):
             assert listed_models(answer) is None
             assert recognise(client, answer, None).name == "openai"
             assert server_facts(client, SERVERS["vllm"]) == {}
-            assert read_state(client, SERVERS["vllm"]) is None
+            assert read_state(client, SERVERS["vllm"]) == ServerState()
             assert (answer.text == "vllm\u00e9 1") is (charset != "latin-1")
         scraper = Scraper(f"{url}/metrics", 0)
         assert scraper.get().text == "vllm\u00e9 1"

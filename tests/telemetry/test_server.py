@@ -61,13 +61,13 @@ def client(answer: httpx.Response | Exception) -> httpx.Client:
 def test_no_state(answer):
     """A server without a readable page has no state, and that is no error."""
     with client(answer) as http:
-        assert read_state(http, SERVERS["vllm"]) is None
+        assert read_state(http, SERVERS["vllm"]) == ServerState()
 
 
 def test_profiles_without_metrics():
     """A server without /metrics is not asked."""
     with client(AssertionError("asked")) as http:
-        assert read_state(http, SERVERS["ollama"]) is None
+        assert read_state(http, SERVERS["ollama"]) == ServerState()
 
 
 @pytest.mark.parametrize(("running", "idle"), [("0", True), ("1", False), ("NaN", None), ("+Inf", None)])
