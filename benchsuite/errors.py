@@ -92,8 +92,6 @@ class PriceError(InputError):
 class RunError(BenchsuiteError):
     """The run could not be done; what was measured before stays on disk."""
 
-    exit_code = 1
-
 
 class ServerUnreachable(RunError):
     """Nothing answers at the base URL."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchsuite import __version__
+from benchsuite.clock import boot_id
 from benchsuite.errors import read_json
 from benchsuite.store.files import write_json
 
@@ -178,7 +179,7 @@ def describe_host() -> dict[str, Any]:
         "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_bytes": or_none(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "python": sys.version.split()[0],
-        "boot_id": or_none(lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()),
+        "boot_id": boot_id(),
         "code_hash": code_hash(),
         "versions": dict(_versions()),
     }
