@@ -106,14 +106,12 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {_key(name, part): as_plain(part) for name, part in own.items()}
+        plain: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            part = getattr(value, field.name)
+            named = part.named() if isinstance(part, Level) else {"concurrency": as_plain(part)}
+            plain |= named if field.name == "level" else {field.name: as_plain(part)}
+        return plain
     if isinstance(value, Mapping):
         return {str(key): as_plain(part) for key, part in value.items()}
     return [as_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
-def _key(name: str, value: Any) -> str:
-    if name != "level":
-        return name
-    return "rate_per_s" if isinstance(value, Level) and value.kind == "rate" else "concurrency"
