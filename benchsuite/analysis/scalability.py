@@ -29,6 +29,7 @@ class Usl:
 
     rate: output tokens/s of one user. n_max: users at the peak, sqrt((1 - sigma) / kappa); None: no peak in range, that
     is up to twice the highest level. residuals: (fitted - measured) / measured by level, of the levels in order.
+    r_squared: of X, not of ln X; None where X does not vary.
     """
 
     rate_tok_s: float
@@ -36,6 +37,7 @@ class Usl:
     coherency: float
     n_max: float | None
     residuals: tuple[float, ...]
+    r_squared: float | None
 
     def at(self, users: float) -> float:
         """Output tokens/s at `users`."""
@@ -100,6 +102,7 @@ def _fitted(levels: tuple[int, ...], output_tok_s: tuple[float, ...], robust: bo
         gtol=1e-14,
         **loss,
     ).x
+    fitted, spread = _law(found, n), float(np.sum((x - x.mean()) ** 2))
     rate, contention, coherency = (float(value) for value in found)
     peak = math.sqrt((1 - contention) / coherency) if coherency > 0 and contention < 1 else math.inf
     return Usl(
@@ -107,7 +110,8 @@ def _fitted(levels: tuple[int, ...], output_tok_s: tuple[float, ...], robust: bo
         contention=contention,
         coherency=coherency,
         n_max=peak if peak <= MAX_EXTRAPOLATION * levels[-1] else None,
-        residuals=tuple(float(value) for value in _law(found, n) / x - 1),
+        residuals=tuple(float(value) for value in fitted / x - 1),
+        r_squared=1 - float(np.sum((fitted - x) ** 2)) / spread if spread > 0 else None,
     )
 
 

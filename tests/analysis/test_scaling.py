@@ -69,13 +69,6 @@ def test_elasticity_falls_in_25_of_36_triples():
     assert (sum(b < a for a, b in pairs), len(pairs)) == (25, 36)
 
 
-def r_squared(usl, model: str) -> float:
-    """Of X, not of ln X."""
-    x = np.array(rates(model))
-    missed = np.array(usl.residuals) * x
-    return 1 - float(missed @ missed) / len(x) / float(x.var())
-
-
 def test_usl_of_wingpt_27():
     """Plain least squares: rate 37.2, sigma .0274, kappa 4.5e-5, peak at 148, R^2 above .999."""
     usl = fit_usl(LEVELS, rates("WiNGPT-2.7"), robust=False)
@@ -83,14 +76,14 @@ def test_usl_of_wingpt_27():
     assert usl.contention == pytest.approx(0.0274, abs=5e-5)
     assert usl.coherency == pytest.approx(4.5e-5, abs=5e-7)
     assert usl.n_max == pytest.approx(148, abs=0.5)
-    assert r_squared(usl, "WiNGPT-2.7") > 0.999
+    assert usl.r_squared > 0.999
     assert usl.at(16) == pytest.approx(rates("WiNGPT-2.7")[1], rel=0.01)
 
 
 @pytest.mark.parametrize("model", CLEAN)
 def test_clean_series_follow_the_law(model):
     """Plain fit R^2 at least .98, robust fit within 11 %."""
-    assert r_squared(fit_usl(LEVELS, rates(model), robust=False), model) >= 0.98
+    assert fit_usl(LEVELS, rates(model), robust=False).r_squared >= 0.98
     assert max(abs(r) for r in fit_usl(LEVELS, rates(model)).residuals) <= 0.11
 
 
