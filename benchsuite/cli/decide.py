@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,7 @@ def _print(judgements: list[Judgement], notes: list[str], shown: Shown, *, each_
 Examples:
   benchsuite frontier --levels-csv docs/examples/paper_table4.csv --scores docs/examples/paper_scores.csv \\
       --usd-per-hour 1.58
+  benchsuite frontier results/a results/b
   benchsuite frontier results/a results/b --scores scores.csv --json
 
 \b
@@ -146,19 +148,22 @@ or a line per model and item: model, item, score from 0 to 1.
 """
 )
 @judging_options()
-@click.option("--scores", type=PATH, required=True, help="A CSV table of the models' scores.")
+@click.option("--scores", type=PATH, help="A CSV table of the models' scores.  [default: the scores of the runs]")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws for the probabilities."
 )
 @click.option("--svg", type=PATH, help="Write the chart; the area of a bubble is the size of its model.")
 @json_option
 def frontier(
-    asked: dict[str, Any], price: dict[str, Any], scores: Path, seed: int, svg: Path | None, as_json: bool
+    asked: dict[str, Any], price: dict[str, Any], scores: Path | None, seed: int, svg: Path | None, as_json: bool
 ) -> int:
-    """Compare models by cost at their optimum and score: which ones are dominated, and how certain that is."""
+    """Compare models by cost at their optimum and score: which ones are dominated, and how certain that is.
+
+    The scores are those of the runs' own answers, each at its optimum, or of a table.
+    """
     from benchsuite.api import decide, price_override
     from benchsuite.report.charts_special import frontier_chart
-    from benchsuite.report.compare_models import place_models, require_price
+    from benchsuite.report.compare_models import named, place_models, require_price
     from benchsuite.report.judge import check_comparable
     from benchsuite.report.page import standalone
     from benchsuite.store.files import write_output
@@ -167,7 +172,11 @@ def frontier(
     judgements = decide(*asked.pop("runs"), **asked, **price)
     require_price(judgements)
     differences = check_comparable(judgements)
-    placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores), seed)
+    if scores is None and asked["levels_csv"] is not None:
+        raise click.UsageError("A table of levels has no answers: give --scores.")
+    text = None if scores is None else read_text(scores, "the table of scores")
+    judgements = named(judgements) if text is None else [replace(one, name=one.model or "") for one in judgements]
+    placed = place_models(judgements, text, str(scores), seed, differences)
     if svg is not None:
         title = "Cost at each model's optimum against its score"
         write_output(svg, standalone(frontier_chart(placed, title=title)))
@@ -179,12 +188,12 @@ def frontier(
     else:
         _print_frontier(placed, judgements, price_override(**price).source, differences)
     placed_on = {one.model for one in placed if one.on_frontier}
-    return exit_code(one.decision.verdict for one in judgements if one.model in placed_on or not placed_on)
+    return exit_code(one.decision.verdict for one in judgements if one.name in placed_on or not placed_on)
 
 
 def _warnings(one: ParetoPoint, judgements: list[Judgement]) -> list[Finding]:
     """What is said against the level that stands for the model."""
-    best = next((judgement.best for judgement in judgements if judgement.model == one.model), None)
+    best = next((judgement.best for judgement in judgements if judgement.name == one.model), None)
     return [] if best is None else list(best.point.warnings)
 
 

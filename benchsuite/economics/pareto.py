@@ -15,8 +15,8 @@ from benchsuite.analysis.intervals import Z, t_over_runs, wilson
 from benchsuite.economics.cost import usd_per_point
 from benchsuite.errors import InputError, did_you_mean
 from benchsuite.level import Level
-from benchsuite.quality.paired import wilson_draws
-from benchsuite.results import SloVerdict
+from benchsuite.quality.paired import overall_interval, score_draws, wilson_draws
+from benchsuite.results import Estimate, Quality, SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
 
 Floats = npt.NDArray[np.float64]
@@ -28,7 +28,8 @@ class Score:
     """A model's score, higher is better. n: items behind it; then score is the percentage that was right.
 
     n None: a score of any scale, without an interval. items: score from 0 to 1 by item, where each is known.
-    params_b: parameters in 1e9.
+    params_b: parameters in 1e9. Of answers that were measured, else None: sets, what is resampled (as of
+    quality.paired.score_draws); interval, of the score; usd_per_correct.
     """
 
     model: str
@@ -36,6 +37,9 @@ class Score:
     params_b: float | None = None
     n: int | None = None
     items: Mapping[str, float] | None = None
+    sets: Mapping[str, Floats] | None = None
+    interval: Estimate | None = None
+    usd_per_correct: Estimate | None = None
 
 
 class _Row(StrictModel):
@@ -100,6 +104,42 @@ def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
     }
 
 
+def scores_of(measured: Mapping[str, Quality]) -> tuple[dict[str, Score], int]:
+    """Scores by model of answers that were measured, over the items that all of them have; and how many some lack.
+
+    Raises InputError where two were scored by different versions of a scorer, or have no item in common.
+    """
+    versions: dict[str, tuple[str, int]] = {}
+    for model, quality in measured.items():
+        for scorer, version in quality.scorers.items():
+            other, known = versions.setdefault(scorer, (model, version))
+            if version != known:
+                raise InputError(
+                    f"two runs were scored by different versions of {scorer}", where=f"{other}, {model}",
+                    given=f"{known} and {version}", expected="one version", hint="benchsuite score RUN, of both",
+                )  # fmt: skip
+    items = [{(one.scenario, item) for one in q.scenarios for item in one.items} for q in measured.values()]
+    shared = set.intersection(*items)
+    if not shared:
+        raise InputError(
+            "the runs were not scored on the same items", where=", ".join(measured), given="none that all have",
+            expected="the same request set",
+        )  # fmt: skip
+    found = {}
+    for model, quality in measured.items():
+        sets = {}
+        for one in quality.scenarios:
+            values: Mapping[str, Any] = one.items if one.edits is None else one.edits
+            if kept := [values[item] for item in sorted(values) if (one.scenario, item) in shared]:
+                sets[one.scenario or ""] = np.array(kept, np.float64)
+        score = overall_interval(sets)
+        found[model] = Score(
+            model, 100 * (score.value or 0.0), n=len(shared), sets=sets, interval=score,
+            usd_per_correct=quality.usd_per_correct,
+        )  # fmt: skip
+    return found, len(set.union(*items)) - len(shared)
+
+
 def match_scores(scores: Mapping[str, Score], measured: Sequence[str], *, where: str) -> list[str]:
     """The scored models that were not measured, in the table's order.
 
@@ -144,11 +184,13 @@ class ModelPoint:
 
 @dataclass(frozen=True, slots=True)
 class ParetoPoint:
-    """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first.
+    """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first. level_with: those
+    that would dominate it by so little that it is no difference: within LEVEL_POINTS and LEVEL_COST.
 
     p_on_frontier: share of the draws in which nobody dominates it; None where neither its cost nor its score has an
     interval. p_dominated_by: the same for each model of dominated_by. held_fixed: what of it was taken as exact.
-    usd_per_1m_correct_answers: only for scores that count items.
+    usd_per_1m_correct_answers: only for scores that count items; with an interval where the answers were measured, and
+    its high None where it has no upper end.
     """
 
     model: str
@@ -170,12 +212,19 @@ class ParetoPoint:
     held_fixed: tuple[str, ...] = ()
     slo_verdict: SloVerdict | None = None
     reason: str | None = None
+    level_with: tuple[str, ...] = ()
+    usd_per_1m_correct_low: float | None = None
+    usd_per_1m_correct_high: float | None = None
+
+
+LEVEL_POINTS, LEVEL_COST = 1.0, 0.01
 
 
 def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DRAWS) -> list[ParetoPoint]:
     """Every candidate's place, by cost; those without one last, with the reason.
 
-    A dominates B if it costs no more, scores no less, and one of the two strictly. Draws of a cost: the run means that
+    A dominates B if it costs no more, scores no less, and one of the two strictly; unless both count items and are
+    level in both. Draws of a cost: the run means that
     log-scale t allows (C1's interval); of scores: items resampled, the same for all models, or Wilson's limits. The
     level is held at the optimum. Raises InputError if a model appears twice.
     """
@@ -185,7 +234,8 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
             raise InputError("a model has two runs", where="model", given=name, expected="one run per model")
     here = [(one, one.score) for one in candidates if one.cost_usd is not None and one.score is not None]
     apart = {one.model: one.reason or "it has no cost" for one in candidates if one.cost_usd is None}
-    apart |= {one.model: "it has no score" for one in candidates if one.model not in apart and one.score is None}
+    unscored = (one for one in candidates if one.model not in apart and one.score is None)
+    apart |= {one.model: one.reason or "it has no score" for one in unscored}
     here.sort(key=lambda pair: (pair[0].cost_usd or 0.0, -pair[1].score))
     rng = np.random.default_rng(seed)
     placed = []
@@ -199,10 +249,13 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
         fixed = ("cost: one run per level",) * (len(one.repeat_cost_usd) < 2) + ("score: no n",) * (scored.n is None)
         unsure = len(fixed) < 2
         masters = [i for i in range(len(here)) if beats[i, j]]
+        near = [i for i in masters if _level(here[i], here[j])]
+        masters = [i for i in masters if i not in near]
         placed.append(
             _placed(
                 one,
                 on_frontier=not masters,
+                level_with=tuple(here[i][0].model for i in near),
                 dominated_by=tuple(here[i][0].model for i in masters),
                 p_on_frontier=float(p_free[j]) if unsure else None,
                 p_dominated_by={here[i][0].model: float(often[:, i, j].mean()) for i in masters} if unsure else {},
@@ -211,6 +264,14 @@ def frontier(candidates: Sequence[ModelPoint], *, seed: int = 0, draws: int = DR
             )
         )
     return placed + [_placed(c, on_frontier=None, reason=apart[c.model]) for c in candidates if c.model in apart]
+
+
+def _level(one: tuple[ModelPoint, Score], other: tuple[ModelPoint, Score]) -> bool:
+    """Their scores, which count items, and their costs differ by no more than a person would call the same."""
+    (a, score_a), (b, score_b) = one, other
+    counted = score_a.n is not None and score_b.n is not None
+    low, high = sorted((a.cost_usd or 0.0, b.cost_usd or 0.0))
+    return counted and abs(score_a.score - score_b.score) <= LEVEL_POINTS and high - low <= LEVEL_COST * low
 
 
 def _dominates(cost: Floats, score: Floats) -> npt.NDArray[np.bool_]:
@@ -235,7 +296,9 @@ def _score_draws(here: Sequence[Score], draws: int, rng: np.random.Generator) ->
     """(draws, models). Items are drawn once for all models, so that what is hard for all is so in every draw."""
     scores = np.empty((draws, len(here)))
     for j, one in enumerate(here):
-        if one.n is None:
+        if one.sets is not None:  # the same items give the same draws
+            scores[:, j] = 100 * score_draws(one.sets, draws=draws)
+        elif one.n is None:
             scores[:, j] = one.score
         elif one.items is None:
             scores[:, j] = 100 * wilson_draws(one.score / 100, one.n, rng.standard_normal(draws))
@@ -252,7 +315,12 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
     score = one.score
     place |= {name: getattr(score, name, None) for name in ("score", "n", "params_b")}
     cost, low, high, per_correct = t_over_runs(np.array(one.repeat_cost_usd), one.cost_usd), None, None, None
-    if score is not None and score.n is not None:
+    if score is not None and score.interval is not None:
+        low, high = (None if end is None else 100 * end for end in (score.interval.low, score.interval.high))
+        if (paid := score.usd_per_correct) is not None:
+            per_correct, *ends = (None if x is None else 1e6 * x for x in (paid.value, paid.low, paid.high))
+            place |= dict(zip(("usd_per_1m_correct_low", "usd_per_1m_correct_high"), ends, strict=True))
+    elif score is not None and score.n is not None:
         low, high = (100 * end for end in wilson(score.score / 100, score.n, Z))
         each = usd_per_point(one.usd_per_request, score.score / 100)
         per_correct = None if each is None else each * 1e6

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from benchsuite.economics.decision import expense
-from benchsuite.economics.pareto import ModelPoint, ParetoPoint, frontier, match_scores, parse_scores
-from benchsuite.errors import PointsError, PriceError
+from benchsuite.economics.pareto import ModelPoint, ParetoPoint, Score, frontier, match_scores, parse_scores, scores_of
+from benchsuite.errors import InputError, PointsError, PriceError
 from benchsuite.metrics import BY_COLUMN, CONFIDENCE
 from benchsuite.report import charts, level_tables
 from benchsuite.report import format as fmt
@@ -48,31 +48,67 @@ def require_price(judgements: Sequence[Judgement]) -> None:
             raise PriceError("a frontier needs a price", where=one.source, given="none", expected=expected)
 
 
-def place_models(judgements: Sequence[Judgement], scores: str, where: str, seed: int = 0) -> list[ParetoPoint]:
-    """Every model's place in cost and score. scores: a CSV table. Raises InputError if its names do not fit."""
+def measured_scores(judgements: Sequence[Judgement]) -> tuple[dict[str, Score], dict[str, str], list[str]]:
+    """The scores of models whose answers were scored with the run, each at its optimum; why others have none; notes.
+
+    Raises InputError where no run has scores, or they cannot be compared.
+    """
+    found, without = {}, {}
+    for one in judgements:
+        quality = None if one.best is None else one.best.quality
+        if quality is None:
+            without[one.name] = "its answers were not scored: benchsuite score RUN"
+        elif quality.partial:
+            of = f"{quality.total('not_judged')} of {quality.total('n')} answers"
+            without[one.name] = f"no ranking: {of} could not be judged"
+        else:
+            found[one.name] = quality
+    if not found:
+        raise InputError(
+            "no run has scores", where=", ".join(one.source for one in judgements), given=next(iter(without.values())),
+            expected="runs of a request set with scorers, or --scores FILE",
+        )  # fmt: skip
+    scores, left_out = scores_of(found)
+    notes = [f"{fmt.plural(left_out, 'item')} that not every model was asked are in no score"] * bool(left_out)
+    return scores, without, notes
+
+
+def place_models(
+    judgements: Sequence[Judgement], scores: str | None, where: str = "", seed: int = 0, notes: list[str] | None = None
+) -> list[ParetoPoint]:
+    """Every model's place in cost and score. scores: a CSV table; None: of the runs' own answers, whose `notes` are
+    added. Raises InputError if its names do not fit."""
     require_price(judgements)
     if of_rates := [one.source for one in judgements if one.of_rates]:
         what = "a frontier compares what a run of the set costs, and a rate has no run of the set"
         raise PointsError(what, where="--scores", given=of_rates[0], expected="runs in closed loop (--concurrency)")
-    table = parse_scores(scores, where=where)
-    unmeasured = match_scores(table, [one.model for one in judgements], where=where)
+    without, unmeasured = dict[str, str](), list[str]()
+    if scores is None:
+        table, without, more = measured_scores(judgements := named(judgements))
+        if notes is not None:
+            notes += more
+    else:
+        judgements = [replace(one, name=one.model or "") for one in judgements]
+        table = parse_scores(scores, where=where)
+        unmeasured = match_scores(table, [one.name for one in judgements], where=where)
     points = []
     for one in judgements:
-        score, best = table.get(one.model), one.best
+        score, best = table.get(one.name), one.best
         if best is None:
-            points.append(ModelPoint(one.model, None, None, score, reason=one.decision.reason))
+            points.append(ModelPoint(one.name, None, None, score, reason=one.decision.reason))
             continue
         hour, level = best.cost.usd_per_hour or 0.0, best.point.level
         repeats = [run for measured in one.measured if measured.level == level for run in measured.repeats]
         points.append(
             ModelPoint(
-                model=one.model,
+                model=one.name,
                 level=level,
                 cost_usd=best.cost.cost_usd,
                 score=score,
                 usd_per_request=best.cost.usd_per_request,
                 repeat_cost_usd=tuple(hour * run.duration_s / 3600 for run in repeats),
                 slo_verdict=best.slo_verdict,
+                reason=without.get(one.name),
             )
         )
     reason = "it has a score but was not measured"
@@ -101,12 +137,20 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
             fmt.number(one.params_b, 2),
             fmt.DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
             *[fmt.chance(one.p_on_frontier)] * sure,
-            *[fmt.usd(one.usd_per_1m_correct_answers)] * counted,
-            one.reason or ", ".join(one.dominated_by),
+            *[_per_correct(one)] * counted,
+            one.reason or ", ".join([*one.dominated_by, *(f"level with {name}" for name in one.level_with)]),
         )
         for one in placed
     ]
     return tuple(heads), rows
+
+
+def _per_correct(one: ParetoPoint) -> str:
+    low, high = one.usd_per_1m_correct_low, one.usd_per_1m_correct_high
+    ends = (
+        "" if low is None else f" [at least {fmt.usd(low)}]" if high is None else f" [{fmt.usd(low)}, {fmt.usd(high)}]"
+    )
+    return fmt.usd(one.usd_per_1m_correct_answers) + ends
 
 
 def frontier_figure(placed: Sequence[ParetoPoint]) -> Figure:
