@@ -104,20 +104,25 @@ def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
     }
 
 
+def refuse_versions(measured: Mapping[str, Quality]) -> None:
+    """Raises InputError where two runs were scored by different versions of a scorer. measured: by the run's name."""
+    versions: dict[str, tuple[str, int]] = {}
+    for name, quality in measured.items():
+        for scorer, version in quality.scorers.items():
+            other, known = versions.setdefault(scorer, (name, version))
+            if version != known:
+                raise InputError(
+                    f"two runs were scored by different versions of {scorer}", where=f"{other}, {name}",
+                    given=f"{known} and {version}", expected="one version", hint="benchsuite score RUN, of both",
+                )  # fmt: skip
+
+
 def scores_of(measured: Mapping[str, Quality]) -> tuple[dict[str, Score], int]:
     """Scores by model of answers that were measured, over the items that all of them have; and how many some lack.
 
     Raises InputError where two were scored by different versions of a scorer, or have no item in common.
     """
-    versions: dict[str, tuple[str, int]] = {}
-    for model, quality in measured.items():
-        for scorer, version in quality.scorers.items():
-            other, known = versions.setdefault(scorer, (model, version))
-            if version != known:
-                raise InputError(
-                    f"two runs were scored by different versions of {scorer}", where=f"{other}, {model}",
-                    given=f"{known} and {version}", expected="one version", hint="benchsuite score RUN, of both",
-                )  # fmt: skip
+    refuse_versions(measured)
     items = [{(one.scenario, item) for one in q.scenarios for item in one.items} for q in measured.values()]
     shared = set.intersection(*items)
     if not shared:
@@ -184,8 +189,8 @@ class ModelPoint:
 
 @dataclass(frozen=True, slots=True)
 class ParetoPoint:
-    """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first. level_with: those
-    that would dominate it by so little that it is no difference: within LEVEL_POINTS and LEVEL_COST.
+    """A model's place. on_frontier None: it has none, `reason` says why. dominated_by: cheapest first. level_with:
+    those that would dominate it by so little that it is no difference: within LEVEL_POINTS and LEVEL_COST.
 
     p_on_frontier: share of the draws in which nobody dominates it; None where neither its cost nor its score has an
     interval. p_dominated_by: the same for each model of dominated_by. held_fixed: what of it was taken as exact.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _FEW = 30  # items, below which the mean's t is resampled instead of taken from 
 _SKEWED = 1.0  # the same from this skewness on
 _MOST_UNITS = 1000  # of a bootstrap: more items are drawn in groups, whose means spread as theirs do
 _BINARY = "Wilson, {n} items"
+_APART = "no items on both sides"
 
 
 def is_binary(scores: Floats) -> bool:
@@ -165,7 +167,7 @@ def newcombe(both: int, first: int, second: int, neither: int) -> Estimate:
     """
     n = both + first + second + neither
     if not n:
-        return none(None, 0, "no items on both sides")
+        return none(None, 0, _APART)
     p1, p2 = (both + first) / n, (both + second) / n
     (l1, u1), (l2, u2) = wilson(p1, n, Z), wilson(p2, n, Z)
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
@@ -192,7 +194,7 @@ def difference(first: Mapping[str, float], second: Mapping[str, float]) -> Score
     a, b = (np.array([side[item] for item in items]) for side in (first, second))
     left_out, n = len(first) + len(second) - 2 * len(items), len(items)
     if not n:
-        return ScoreChange(none(None, 0, "no items on both sides"), None, left_out)
+        return ScoreChange(none(None, 0, _APART), None, left_out)
     if is_binary(a) and is_binary(b):
         both, one, other = (int(np.sum(cell)) for cell in (a * b, a > b, a < b))
         return ScoreChange(newcombe(both, one, other, n - both - one - other), mcnemar(one, other), left_out)
@@ -207,6 +209,31 @@ def difference(first: Mapping[str, float], second: Mapping[str, float]) -> Score
     p = 2 * float(special.stdtr(n - 1, -abs(value) / error))
     low, high = max(value - half, -1.0), min(value + half, 1.0)
     return ScoreChange(Estimate(value, low, high, n, f"paired t, {n} items"), p, left_out)
+
+
+def overall_difference(
+    first: Mapping[str, Mapping[str, float]], second: Mapping[str, Mapping[str, float]]
+) -> ScoreChange:
+    """first - second of the unweighted means over scenarios, each over the items that both sides have.
+
+    first, second: scores by scenario and item. Of several scenarios the ends are added in quadrature (MOVER: Zou and
+    Donner, Statistics in Medicine 27, 2008), and p is of the normal distribution that reaches so far towards 0.
+    """
+    each = [difference(items, second.get(name, {})) for name, items in first.items()]
+    left_out = sum(one.left_out for one in each)
+    left_out += sum(len(items) for name, items in second.items() if name not in first)
+    known = [one for one in each if one.difference.value is not None]
+    if len(known) < 2:
+        return replace(known[0], left_out=left_out) if known else ScoreChange(none(None, 0, _APART), None, left_out)
+    values, lows, highs = (
+        np.array([getattr(one.difference, name) for one in known], np.float64) for name in ("value", "low", "high")
+    )
+    value, below, above = values.mean(), *(np.linalg.norm(values - ends) / len(known) for ends in (lows, highs))
+    reach = float(below if value > 0 else above)
+    p = 2 * float(special.ndtr(-abs(value) / (reach / Z))) if reach > 0 else float(value == 0)
+    n = sum(one.difference.n for one in known)
+    method = f"paired, {n} items in {len(known)} scenarios"
+    return ScoreChange(Estimate(float(value), float(value - below), float(value + above), n, method), p, left_out)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

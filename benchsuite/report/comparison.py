@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +13,20 @@ from typing import Any, Literal
 import numpy as np
 
 from benchsuite.analysis import history
+from benchsuite.analysis.intervals import Z
 from benchsuite.analysis.regression import MAX_REPEATS, Change, changes, detectable, log_margin, planned, repeats_needed
 from benchsuite.analysis.requests import Floats, LevelRows, by_repeat, level_rows
 from benchsuite.economics.cost import hour_at
+from benchsuite.economics.pareto import refuse_versions
 from benchsuite.errors import InputError, PointsError, did_you_mean
 from benchsuite.level import Level
 from benchsuite.manifest import BASELINE_GROUPS, Difference, RunManifest, differences
 from benchsuite.metrics import BY_COLUMN, METRICS, Statistic, find, names
+from benchsuite.quality.paired import overall_difference
 from benchsuite.records import UNJUDGED
 from benchsuite.report.format import at_levels, number, percent, plural, show, usd
 from benchsuite.report.judge import Judgement, client_verdicts, judged_spec
+from benchsuite.results import Quality
 from benchsuite.store.files import MANIFEST
 from benchsuite.store.run_folder import read_manifest, read_run
 
@@ -30,10 +35,14 @@ MARGIN, MARGIN_TAIL = 0.05, 0.10
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """A figure that may be worse by `margin` (ratio) at most."""
+    """A figure that may be worse by `margin` at most: a ratio, of a score points of 1."""
 
     figure: Statistic
     margin: float
+
+    @property
+    def of_score(self) -> bool:
+        return self.figure.metric.key == "score"
 
 
 def default_regressions(run: Judgement, pairs: Mapping[Level, tuple[LevelRows, LevelRows]]) -> tuple[Regression, ...]:
@@ -55,7 +64,8 @@ def default_regressions(run: Judgement, pairs: Mapping[Level, tuple[LevelRows, L
 def parse_regressions(
     text: str, *, where: str = "--max-regression", margin: float | None = None
 ) -> tuple[Regression, ...]:
-    """'ttft_p95=5%,cost=0.05,tpot': figures with margins; without one `margin`, or 5 %, 10 % for p95, p99 and max."""
+    """'ttft_p95=5%,cost=0.05,tpot,score=2pp': figures with margins; without one `margin`, or 5 %, 10 % for p95, p99 and
+    max, 2 points for a score."""
     found: dict[str, Regression] = {}
     for part in (part for part in text.split(",") if part.strip()):
         word, equals, of_this = part.partition("=")
@@ -65,12 +75,21 @@ def parse_regressions(
         if figure.column in found:
             raise InputError("a figure has two margins", where=where, given=text)
         default = margin or (MARGIN_TAIL if figure.is_tail else MARGIN)
+        if figure.metric.key == "score":
+            points = _POINTS.fullmatch(of_this.strip()) if equals else _POINTS.fullmatch("2pp")
+            if points is None or not 0 < float(points[1]) < 100:
+                raise InputError(
+                    "not a margin of a score", where=where, given=part.strip(), expected="score=2pp, points"
+                )
+            found[figure.column] = Regression(figure, float(points[1]) / 100)
+            continue
         found[figure.column] = Regression(figure, parse_margin(of_this, where) if equals else default)
     if not found:
         raise InputError("no figure is named", where=where, given=repr(text), expected=_EXAMPLE)
     return tuple(found.values())
 
 
+_POINTS = re.compile(r"(\d+(?:\.\d+)?)\s*pp")
 _EXAMPLE = "for example ttft_p95=5%,cost=5%"
 
 
@@ -96,7 +115,8 @@ def parse_margin(text: str, where: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln.
+    """A figure at a level, by run: of the new runs and of the baseline, and how they differ. margin: in ln, of a score
+    in points of 1, as its change.
 
     reference: what the baseline is; of "earlier runs", those of a history since its last change, a figure each.
     unknown: why there is no change.
@@ -122,8 +142,8 @@ class Compared:
         return -1 if self.regression.figure.metric.better == "more" else 1
 
     def worse(self, theta: float) -> float:
-        """A change in ln, worse above 0, as ratio - 1 of the figure."""
-        return math.expm1(self.sign * theta)
+        """A change in ln, worse above 0, as ratio - 1 of the figure; of a score as the difference."""
+        return self.sign * theta if self.regression.of_score else math.expm1(self.sign * theta)
 
     def logs(self, values: Floats) -> Floats | None:
         """ln of its figure by repeat, worse above 0; None where a repeat's is not known, or 0."""
@@ -137,14 +157,42 @@ class Compared:
         ratio, low, high = map(self.worse, (one.theta, one.low, one.high))
         low, high = min(low, high), max(low, high)
         new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
-        ends = ", ".join(f"{100 * end:+.1f} %" for end in (low, high))
+        unit = change_unit(self.name)
+        ends = ", ".join(f"{100 * end:+.1f} {unit}" for end in (low, high))
         label, (a, b) = self.regression.figure.label, names or ("", f"{self.reference} ")
-        return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} % [{ends}], {one.method}", ratio, low, high
+        return f"{label} {a}{new}, {b}{old}: {100 * ratio:+.1f} {unit} [{ends}], {one.method}", ratio, low, high
+
+
+def change_unit(column: str) -> str:
+    """What a hundredth of a figure's change is called."""
+    return "pp" if column == "score" else "%"
 
 
 def geometric_mean(values: Floats) -> float:
-    """Of figures above 0."""
-    return float(np.exp(np.log(values).mean()))
+    """Of figures of at least 0."""
+    return float(np.exp(np.log(values).mean())) if (values > 0).all() else 0.0
+
+
+def compare_scores(regression: Regression, level: Level, new: Quality | None, baseline: Quality | None) -> Compared:
+    """The scores of both runs at a level, paired by item. Raises InputError for unlike versions of a scorer."""
+    if new is None or baseline is None:
+        side = "run" if new is None else "baseline"
+        unknown = f"the answers of the {side} were not scored at this level: benchsuite score RUN"
+        return Compared(level, regression, np.empty(0), np.empty(0), None, regression.margin, unknown=unknown)
+    refuse_versions({"the run": new, "the baseline": baseline})
+    first, second = ({one.scenario or "": one.items for one in side.scenarios} for side in (new, baseline))
+    found, sides = overall_difference(first, second), (new, baseline)
+    new_score, old_score = (np.array([side.score.value or 0.0]) for side in sides)
+    one = found.difference
+    if one.value is None or one.low is None or one.high is None or new.partial or baseline.partial:
+        unknown = "no item was scored in both runs" if one.value is None else "too many answers could not be judged"
+        return Compared(level, regression, new_score, old_score, None, regression.margin, unknown=unknown)
+    theta, margin = -one.value, regression.margin
+    # the interval's reach towards the margin, so that the verdict is that of its end
+    se = (one.value - one.low if theta < margin else one.high - one.value) / Z
+    method = one.method + (f", {found.left_out} of one run alone left out" if found.left_out else "")
+    change = Change(theta, se, math.inf, se * math.sqrt(one.n), one.n, one.n, method)
+    return Compared(level, regression, new_score, old_score, change, margin)
 
 
 def compare_levels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +32,10 @@ class Criterion:
     """A requirement at one level: 'ttft_p95 < 0.5 s', or a figure and its margin. finding: the result in words.
 
     value, baseline: of the run and of the baseline (geometric means over repeats), change_ratio with its ends:
-    value / baseline - 1; None for limits, and where a run lacks the figure. margin: of the change. repeats: in all,
-    that would decide it four times in five together with all other criteria; None where decided, or none would.
-    visible_ratio: the smallest change for the worse that is told from none four times in five; fails_from_ratio: the
-    smallest that fails so often, which is the margin beyond it.
+    value / baseline - 1, of a score the difference; None for limits, and where a run lacks the figure. margin: of the
+    change. repeats: in all, that would decide it four times in five together with all other criteria; None where
+    decided, or none would. visible_ratio: the smallest change for the worse that is told from none four times in five;
+    fails_from_ratio: the smallest that fails so often, which is the margin beyond it.
     """
 
     kind: Literal["slo", "regression"]
@@ -63,7 +64,8 @@ class Criterion:
         """The finding, and what the gate sees."""
         if self.visible_ratio is None or self.fails_from_ratio is None:
             return self.finding
-        sees, fails = (f"{100 * ratio:+.1f} %" for ratio in (self.visible_ratio, self.fails_from_ratio))
+        unit = comparison.change_unit(self.name)
+        sees, fails = (f"{100 * ratio:+.1f} {unit}" for ratio in (self.visible_ratio, self.fails_from_ratio))
         return f"{self.finding}; sees {sees} or more, fails from {fails}"
 
 
@@ -105,7 +107,7 @@ def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Crite
         figure, margin = one.regression.figure, one.regression.margin
         worse = "lower" if figure.metric.better == "more" else "higher"
         than = " than the anchor" * (one.reference == "anchor")
-        requirement = f"{figure.name} at most {margin * 100:.4g} % {worse}{than}"
+        requirement = f"{figure.name} at most {margin * 100:.4g} {comparison.change_unit(figure.column)} {worse}{than}"
         words = one.in_words()
         if words is None or one.change is None:
             found.append(Criterion("regression", figure.column, one.level, requirement, verdict, one.unknown))
@@ -129,7 +131,15 @@ def judge_changes(compared: Sequence[Compared], n_limits: int = 0) -> list[Crite
 def _needed(one: Compared, found: Change, criteria: int, levels: int) -> tuple[int | None, str]:
     margin = one.margin
     if found.low > margin:
-        return None, "; beyond the margin, but not significant among all criteria: more repeats may decide"
+        more = "items" if one.regression.of_score else "repeats"
+        return None, f"; beyond the margin, but not significant among all criteria: more {more} may decide"
+    if one.regression.of_score:
+        reach, gap = detectable(found.se, found.df, tests=criteria), abs(found.theta - margin)
+        many = gap < reach / 30  # nearly a thousand times as many
+        items = (
+            "no practical number of items" if many else f"about {math.ceil(found.n_new * (reach / gap) ** 2):,} items"
+        )
+        return None, f"; undecided: {items} would decide"
     beyond = found.theta > margin
     n = repeats_needed(found, abs(found.theta - margin), criteria, beyond=beyond, levels=levels)
     if n is None:
@@ -291,7 +301,8 @@ def gate(
     if "client" not in allowed:
         of = {"anchor": anchor, "baseline": baseline, "earlier runs": None}
         pairs = zip(compared, pairs_compared, strict=True)
-        compared = [_doubted(one, run, of[pair.reference]) for one, pair in pairs]
+        # a slow client makes no answer worse
+        compared = [one if pair.regression.of_score else _doubted(one, run, of[pair.reference]) for one, pair in pairs]
     limits = [
         Criterion(
             "slo", check.limit.name, at, str(check.limit), _GATE_VERDICTS[check.verdict],
@@ -345,6 +356,8 @@ def compare(
     wanted = _measured(levels, runs, run.source)
     notes: list[str] = []
     compared: list[Compared] = []
+    scored = [one for one in regressions if one.of_score]
+    timed = [one for one in regressions if not one.of_score]
     earlier: History | None = None
     if baseline is not None:
         theirs = {one.level: one for one in baseline.measured}
@@ -362,7 +375,7 @@ def compare(
         same_orders = seeds[0] == seeds[1] and run.workload_hash == baseline.workload_hash
     if baseline is not None or history is not None or (alone and anchor is None):
         pairs = {level: (runs[level], theirs[level]) for level in wanted}
-        chosen = regressions or comparison.default_regressions(run, pairs)
+        chosen = timed if regressions else comparison.default_regressions(run, pairs)
         compared = comparison.compare_levels(pairs, chosen, (run, baseline or run), same_orders=same_orders)
         if baseline is None and history is None:
             assumed = [one.change.method for one in compared if one.change and one.change.n_new == 1]
@@ -374,6 +387,12 @@ def compare(
             compared, run, baseline, history, allowed=allowed, some_levels=bool(levels)
         )
         notes += more
+    if baseline is not None:
+        scores = [{j.point.level: j.quality for j in side.judged} for side in (run, baseline)]
+        compared += [comparison.compare_scores(one, at, *(of[at] for of in scores)) for one in scored for at in wanted]
+    elif scored and anchor is None:
+        what = "scores are compared item by item, with a run that has them"
+        raise InputError(what, where="--max-regression", given="score", expected="--baseline or --anchor")
     if anchor is not None:
         _, since_then, more, _ = compare(
             run, anchor, regressions=regressions, levels=levels, allowed=allowed, history=history, whose="--anchor"
