@@ -45,7 +45,7 @@ Examples:
     help="md: a table for an issue; csv: a row per level; json: summary.json; vllm: files as of vllm bench serve; "
     "otel: OTLP JSON; prometheus: a text file for node_exporter; mlflow, wandb: into a local store.",
 )
-@click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.")
+@click.option("--scores", type=PATH, help="Compare: a CSV table of the models' scores.  [default: the runs' own]")
 @click.option(
     "--sections",
     type=CommaList(str),
@@ -147,8 +147,11 @@ def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path
     from benchsuite.report.judge import check_comparable
     from benchsuite.strict_model import read_text
 
-    placed = []
+    placed, differences = [], check_comparable(judgements)
+    measured = all(one.best is not None and one.best.quality is not None and not one.of_rates for one in judgements)
     if scores is not None:
         placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores))
-    differences, price_text = check_comparable(judgements), price_override(**price).source
+    elif measured and all(one.usd_per_hour is not None for one in judgements):
+        placed = place_models(judgements, None, notes=differences)
+    price_text = price_override(**price).source
     return render_comparison(judgements, placed, differences, price_text, sections)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchsuite.economics.pareto import ParetoPoint
@@ -102,6 +102,33 @@ def _at(trace: Trace, at_s: float) -> float | None:
     if not trace.step and i + 1 < len(trace.at_s) and trace.at_s[i + 1] - at_s < at_s - trace.at_s[i]:
         i += 1
     return trace.values[i]
+
+
+ROW, NAMES = 26.0, 150.0  # of a dot chart: the height of a row, the width of its names
+Dots = Sequence[tuple[float, float, float] | None]  # value, low, high
+
+
+def dot_chart(names: Sequence[str], series: Mapping[str, Dots], *, title: str, label: str, width: float = 560) -> str:
+    """A row a name, and in it a mark with its interval for each series that has a value; from 0 to 100 %."""
+    if not names or not series:
+        return charts.empty(title)
+    row = ROW + 9 * (len(series) - 1)
+    legend_height = 22.0 if len(series) > 1 else 0.0
+    frame = Frame(width, 16 + legend_height + row * len(names) + 44, NAMES, 18, 16 + legend_height, 44)
+    x, longest = Scale(0.0, 1.0, frame.left, frame.right), int(NAMES / charts.CHARACTER) - 2
+    body = charts.x_axis([(tick / 5, f"{20 * tick} %") for tick in range(6)], x, label, frame, grid=True)
+    for k, name in enumerate(names):
+        middle = frame.top + row * (k + 0.5)
+        short = name if len(name) <= longest else f"{name[: longest - 1]}\u2026"
+        body.append(charts.text(frame.left - 8, middle + 4, short, anchor="end"))
+        for i, (of, dots) in enumerate(series.items()):
+            if (dot := dots[k]) is not None:
+                (value, low, high), y = dot, middle + 9 * (i - (len(series) - 1) / 2)
+                body += [charts.stroke(x.at(low), y, x.at(high), y, "axis"), charts.marker(x.at(value), y, i)]
+                words = f"{of}, {name}: {100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f} %]"
+                body.append(charts.hit(x.at(value), y, words, 8))
+    body += charts.legend([*series], charts.marker, frame, 10) if len(series) > 1 else []
+    return charts.svg(title, f"{len(names)} rows, {', '.join(series)}", body, frame)
 
 
 _RADIUS = 15.0  # of the largest model

@@ -25,6 +25,7 @@ from benchsuite.report.sections_levels import (
     level_series,
     limit_marks,
     mark_rows,
+    quality_figure,
     series_table,
 )
 from benchsuite.report.sections_run import Answer, Tile, cards
@@ -334,6 +335,7 @@ def render_comparison(
     shown = [column for column in drawn if hourly or BY_COLUMN[column].metric.unit != "usd"]
     shown = [column for column in shown if column != "cost_usd" or not all(one.of_rates for one in models)]
     figures = [curves(models, column) for column in shown]
+    quality = quality_figure({one.name: one.best for one in models if one.best is not None})
     if any(one.on_frontier is not None for one in placed):
         figures.append(frontier_figure(placed))
     legend = [(one.name, f'<svg class="bs swatch" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, i)}</svg>')
@@ -351,6 +353,7 @@ def render_comparison(
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),
             Section("curves", "Curves", f"Against {_level_head(models)}", text, figures, legend=legend, columns="two"),
+            Section("quality", "Quality", "Scores by scenario, each at its optimum", figures=[quality]),
             Section("levels", "Levels", "All levels", tables=[levels_table(models)], more=True),
         ],
         cards=cards((one.name, one) for one in models),

@@ -70,12 +70,13 @@ def parse_regressions(
     for part in (part for part in text.split(",") if part.strip()):
         word, equals, of_this = part.partition("=")
         figure = find(word)
-        if figure is None or not figure.metric.comparable or figure.metric.share:
+        score = figure is not None and figure.metric.key == "score" and margin is None
+        if figure is None or not (score or figure.metric.comparable) or figure.metric.share:
             raise _unknown_figure(word, figure, where)
         if figure.column in found:
             raise InputError("a figure has two margins", where=where, given=text)
         default = margin or (MARGIN_TAIL if figure.is_tail else MARGIN)
-        if figure.metric.key == "score":
+        if score:
             points = _POINTS.fullmatch(of_this.strip()) if equals else _POINTS.fullmatch("2pp")
             if points is None or not 0 < float(points[1]) < 100:
                 raise InputError(

@@ -209,12 +209,25 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
         probes = Table("search", *path, level_tables.SEARCH_TITLE, left=words, note=_MARGIN)
     intervals = _INTERVALS if path is None else f"Value [{CONFIDENCE} interval over the probes]."
     answered = [fmt.spaced(fmt.sentence(line)) for line in fmt.search_answer(judgement.facts.manifest, judgement.slo)]
+    shown = best or nearest
+    quality = level_tables.quality_table(judged)
+    scores, worst = list[Table | None](), list[Table | None]()
+    if quality is not None and shown is not None:
+        load = level_tables.load_table(judged)
+        words = tuple(map(quality[0].index, level_tables.QUALITY_WORDS))
+        scores = [Table("quality", *quality, left=words)]
+        scores += [] if load is None else [Table("quality-load", *load, "Do the answers change with load?", left=(-1,))]
+        worst = [*sections_run.worst_answers(judgement, shown.point.level)]
+    dots = None if quality is None or shown is None else sections_levels.quality_figure({str(shown.point.level): shown})
+    told = [] if quality is None else [fmt.sentence(note) for note in level_tables.quality_notes(judged)]
     return [
         Section("search", "Search", figures=[sections_levels.search_figure(judgement)], items=answered,
                 tables=[probes]),
         Section("curves", "Curves", f"Against {'the rate' if judgement.of_rates else 'concurrency'}",
                 figures=metrics[:_CURVES]),
         Section("levels", "Levels", text=" ".join([intervals] * several + [*of_table]), tables=[levels]),
+        Section("quality", "Quality", "Quality: the answers scored", figures=[dots], items=told,
+                tables=[*scores, *worst], columns="two"),
         Section("capacity", "Closed loop", "Beside a closed loop of the same server", _CAPACITY,
                 closed_loop_figures(judgement), tables=[beside], columns="two"),
         Section("metrics", "More curves", figures=metrics[_CURVES:], more=True),

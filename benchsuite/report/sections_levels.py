@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from benchsuite.metrics import BY_COLUMN, CONFIDENCE, METRICS, Statistic
 from benchsuite.report import charts
 from benchsuite.report import format as fmt
 from benchsuite.report.charts import SMALL, Frame, Point, Series
+from benchsuite.report.charts_special import Dots, dot_chart
 from benchsuite.report.format import sentence
 from benchsuite.report.judge import Judgement
 from benchsuite.report.level_tables import ANY_KERNEL, Row
@@ -50,6 +51,7 @@ class Table:
     left: tuple[int, ...] = ()
     marks: Sequence[str] = ()
     note: str = ""
+    folded: bool = False  # until its title is clicked
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +345,28 @@ _USE: dict[str, tuple[tuple[str, str, float, str, dict[str, str], str], ...]] = 
         ("KV cache usage", "%", 100.0, "server", {"mean": "kv_cache_mean_ratio", "max": "kv_cache_max_ratio"}, ""),
     ),
 }  # fmt: skip
+
+
+def quality_figure(levels: Mapping[str, EvaluatedLevel]) -> Figure | None:
+    """The scores of each scenario with their intervals. levels: by the name that they have in the chart."""
+    scored = {name: {one.scenario or "all": one.score for one in level.quality.scenarios}
+              for name, level in levels.items() if level.quality is not None}  # fmt: skip
+    names = list(dict.fromkeys(scenario for scores in scored.values() for scenario in scores))
+    if not names:
+        return None
+    series: dict[str, Dots] = {}
+    for name, scores in scored.items():
+        found = [scores.get(scenario) for scenario in names]
+        series[name] = [
+            None if one is None or one.value is None or one.low is None or one.high is None
+            else (one.value, one.low, one.high) for one in found
+        ]  # fmt: skip
+    title = "Score by scenario" + (f" at {next(iter(scored))}" if len(scored) == 1 else "")
+    heads = ("scenario", *scored)
+    rows = [(s, *(fmt.estimate_text(of.get(s), fmt.percent) for of in scored.values())) for s in names]
+    note = f"With {CONFIDENCE} intervals over items. Failed and unread answers count as 0."
+    wide, narrow = (dot_chart(names, series, title=title, label="score", width=width) for width in (560, 380))
+    return Figure(title, wide, heads, rows, note, narrow, left=(0,))
 
 
 def use_figures(judgement: Judgement, section: str) -> list[Figure]:

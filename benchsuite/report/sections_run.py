@@ -25,6 +25,8 @@ from benchsuite.report.level_tables import TTFT, level_table
 from benchsuite.report.sections_levels import Figure, Judged, Table, level_figure, plain_series, whole_percent
 from benchsuite.results import EvaluatedLevel, NoFeasiblePoint, Optimum, SloVerdict
 from benchsuite.slo import Slo
+from benchsuite.store.files import SCHEMA
+from benchsuite.store.run_folder import row_tables
 from benchsuite.warning_table import Finding, Severity
 from benchsuite.workload.random_set import lengths_text
 
@@ -354,6 +356,46 @@ def ttft_figure(found: Sequence[Attribution], judgement: JudgedLevels) -> Figure
     figure = level_figure(title, lines, "TTFT mean (ms)", judgement, note=note)
     heads, rows = level_table(TTFT, [(one.level, one) for one in known])
     return replace(figure, head=heads, rows=rows)
+
+
+_WORST, _SHOWN_CHARS = 10, 600
+
+
+def worst_answers(judgement: Judgement, level: Level) -> list[Table]:
+    """The answers with the lowest scores of each scenario at a level, a folded table each; those that could not be read
+    first. Their texts are read from the run folder, missing where none were kept."""
+    run = judgement.run
+    if run is None or run.scores is None:
+        return []
+    points = [point.point_id for point in run.manifest.judged_points if point.level == level]
+    scores = run.scores.table.filter(pc.is_in(run.scores.table["point_id"].cast(pa.string()), pa.array(points)))
+    worst: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(scores.to_pylist(), key=lambda row: (row["score"] is None, row["score"], bool(row["reading"]))):
+        kept = worst.setdefault(row["scenario"] or "all", [])
+        if row["score"] is not None and row["score"] < 1 and len(kept) < _WORST:
+            kept.append(row)
+    wanted = pa.array([row["request_id"] for rows in worst.values() for row in rows], pa.string())
+    left_out = [name for name in SCHEMA.names if name not in ("request_id", "text", "point_id", "attempt")]
+    texts: dict[str, str | None] = {}
+    for table in row_tables(run.path, {}, left_out):
+        found = table.filter(pc.is_in(table["request_id"].cast(pa.string()), wanted))
+        texts |= zip(found["request_id"].to_pylist(), found["text"].to_pylist(), strict=True)
+
+    def shown(text: str | None) -> str:
+        if text is None:
+            return fmt.DASH
+        return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}\u2026 ({len(text):,} characters)"
+
+    heads = ("score", "prompt", "scorer", "read as", "how", "answer")
+    return [
+        Table(
+            f"worst-{name}", heads,
+            [(fmt.number(row["score"]), row["prompt_id"], row["scorer"], row["reading"] or fmt.DASH, row["how"],
+              shown(texts.get(row["request_id"]))) for row in rows],
+            f"{name}: {fmt.plural(len(rows), 'answer')} with the lowest scores", (1, 2, 3, 4, 5), folded=True,
+        )
+        for name, rows in sorted(worst.items()) if rows
+    ]  # fmt: skip
 
 
 class Card(NamedTuple):
