@@ -19,7 +19,9 @@ from benchsuite.results import Estimate, Quality, ScenarioQuality
 SCORE = Regression(Statistic(METRICS["score"]), 0.02)
 
 
-def quality(scores: dict[str, dict[str, float]], *, version: int = 1, not_judged: int = 0, paid: Estimate | None = None):
+def quality(
+    scores: dict[str, dict[str, float]], *, version: int = 1, not_judged: int = 0, paid: Estimate | None = None
+):
     """A level's quality with these scores by scenario and item."""
     sets = {name: np.array([items[item] for item in sorted(items)]) for name, items in scores.items()}
     scenarios = tuple(
