@@ -114,7 +114,7 @@ Examples:
 @click.option(
     "--max-regression",
     "regressions",
-    help="How much worse figures may be: ttft_p95=10%,cost=5%.  [default: cost 5%, the SLO's latencies 10%]",
+    help="How much worse figures may be: ttft_p95=10%,cost=5%,score=2pp.  [default: cost 5%, the SLO's latencies 10%]",
 )
 @click.option("--levels", type=CommaList(float), default="", help="Only these levels or rates: 8,16.  [default: all]")
 @report_options("What may differ: machine,driver,model,workload,client,schema,levels.")

@@ -208,8 +208,8 @@ def _limit_title(models: Sequence[Judgement], limit: Limit) -> str:
 
 
 _BEST = (
-    "concurrency", "rate_per_s", "cost_usd", "usd_per_1m_output_tokens", "ttft_mean_s", "output_tok_s_per_user",
-    "output_tok_s", "goodput_per_s", "attainment", "duration_s",
+    "concurrency", "rate_per_s", "cost_usd", "usd_per_1m_output_tokens", "score", "usd_per_1m_correct", "ttft_mean_s",
+    "output_tok_s_per_user", "output_tok_s", "goodput_per_s", "attainment", "duration_s",
 )  # fmt: skip
 
 
@@ -353,7 +353,7 @@ def render_comparison(
         sections=[
             Section("optima", "Optima", "Each at its optimum", tables=[optima_table(models)]),
             Section("curves", "Curves", f"Against {_level_head(models)}", text, figures, legend=legend, columns="two"),
-            Section("quality", "Quality", "Scores by scenario, each at its optimum", figures=[quality]),
+            Section("quality", "Quality", "Scores by scenario, each at its optimum", figures=[quality], columns="two"),
             Section("levels", "Levels", "All levels", tables=[levels_table(models)], more=True),
         ],
         cards=cards((one.name, one) for one in models),

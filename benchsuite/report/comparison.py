@@ -279,9 +279,9 @@ class History:
     change_points: tuple[ChangePoint, ...]
 
 
-def ratios_at(ratios: Mapping[Level, float], more: str = "") -> str:
-    """'+6.2 % at 4, 8, +7.0 % at 16'. more: behind each figure."""
-    return ", ".join(at_levels((f"{100 * ratio:+.1f} %{more}", level) for level, ratio in ratios.items()))
+def ratios_at(ratios: Mapping[Level, float], more: str = " %") -> str:
+    """'+6.2 % at 4, 8, +7.0 % at 16'. more: behind each figure, its unit first."""
+    return ", ".join(at_levels((f"{100 * ratio:+.1f}{more}", level) for level, ratio in ratios.items()))
 
 
 def with_history(
@@ -512,6 +512,7 @@ class RepeatPlan:
 
 def plan_repeats(run: Judgement, compared: Sequence[Compared], notes: Sequence[str]) -> RepeatPlan:
     """How many repeats decide. compared: with changes whose spread counts, whatever they are."""
+    compared = [one for one in compared if not one.regression.of_score]  # which items decide, not repeats
     known = [one for one in compared if one.change is not None]
     levels = {one.level for one in compared}
     repeats = {one.level: len(one.repeats) for one in run.measured if one.level in levels}

@@ -218,7 +218,10 @@ def lines(result: GateResult) -> list[str]:
     seen = [one for one in result.criteria if one.visible_ratio is not None]
     for name in dict.fromkeys(one.name for one in seen):
         visible, fails = (
-            comparison.ratios_at({one.level: getattr(one, key) for one in seen if one.name == name}, more)
+            comparison.ratios_at(
+                {one.level: getattr(one, key) for one in seen if one.name == name},
+                f" {comparison.change_unit(name)}{more}",
+            )
             for key, more in (("visible_ratio", " or more"), ("fails_from_ratio", ""))
         )
         found.append(f"sees {BY_COLUMN[name].name} {visible}; fails from {fails}")
@@ -358,6 +361,9 @@ def compare(
     compared: list[Compared] = []
     scored = [one for one in regressions if one.of_score]
     timed = [one for one in regressions if not one.of_score]
+    if scored and baseline is None and anchor is None:
+        what = "scores are compared item by item, with a run that has them"
+        raise InputError(what, where="--max-regression", given="score", expected="--baseline or --anchor")
     earlier: History | None = None
     if baseline is not None:
         theirs = {one.level: one for one in baseline.measured}
@@ -390,9 +396,6 @@ def compare(
     if baseline is not None:
         scores = [{j.point.level: j.quality for j in side.judged} for side in (run, baseline)]
         compared += [comparison.compare_scores(one, at, *(of[at] for of in scores)) for one in scored for at in wanted]
-    elif scored and anchor is None:
-        what = "scores are compared item by item, with a run that has them"
-        raise InputError(what, where="--max-regression", given="score", expected="--baseline or --anchor")
     if anchor is not None:
         _, since_then, more, _ = compare(
             run, anchor, regressions=regressions, levels=levels, allowed=allowed, history=history, whose="--anchor"

@@ -215,10 +215,10 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     if quality is not None and shown is not None:
         load = level_tables.load_table(judged)
         words = tuple(map(quality[0].index, level_tables.QUALITY_WORDS))
-        scores = [Table("quality", *quality, left=words)]
+        scores = [Table("quality", *quality, "By level and scenario", left=words)]
         scores += [] if load is None else [Table("quality-load", *load, "Do the answers change with load?", left=(-1,))]
         worst = [*sections_run.worst_answers(judgement, shown.point.level)]
-    dots = None if quality is None or shown is None else sections_levels.quality_figure({str(shown.point.level): shown})
+    dots = None if quality is None or shown is None else sections_levels.quality_figure({shown.point.level.at: shown})
     told = [] if quality is None else [fmt.sentence(note) for note in level_tables.quality_notes(judged)]
     return [
         Section("search", "Search", figures=[sections_levels.search_figure(judgement)], items=answered,

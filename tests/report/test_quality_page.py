@@ -1,0 +1,105 @@
+"""Scores on pages and in verbs: a run's section, several models beside each other, the frontier, the gate."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+from scored_runs import scored_folder
+
+from benchsuite.report.judge import judge_run
+from benchsuite.report.page import render
+from benchsuite.store.run_folder import read_run
+
+HOSTILE = "<script>alert(1)</script> & **B**"
+
+
+def folder(path: Path, right: float, model: str = "m", **run) -> Path:
+    """Three scenarios of 40 items; which are right hangs on their name alone, so that one model knows what less able
+    ones know."""
+
+    def planned(prompt_id, *_):
+        return float(zlib.crc32(prompt_id.encode()) % 1000 < 1000 * right)
+
+    rest = {"levels": (2,), "requests": 120, "repeats": 2} | run
+    return scored_folder(
+        path, planned, scenario=lambda name: "abc"[int(name[1:]) % 3], manifest={"model": model}, **rest
+    )
+
+
+def test_the_page_of_a_scored_run(tmp_path):
+    """Scenarios as dots and as a table, change with load, and below them the worst answers, folded and escaped."""
+    run = folder(
+        tmp_path / "run", 0.6, levels=(2, 8),
+        row=lambda one: one._replace(text=HOSTILE + "x" * 900 if one.prompt_id == "p1" else HOSTILE),
+    )  # fmt: skip
+    page = render(judge_run(read_run(run)))
+    quality = page[page.index('<h2 id="quality">') : page.index('<details id="more"')]
+    assert "Score by scenario at concurrency 2" in quality
+    assert quality.count('class="hit"') >= 3
+    assert "Do the answers change with load?" in quality
+    folded = re.findall(r'<details class="card"><summary>(.*?)</summary>(.*?)</details>', quality, re.S)
+    assert [title for title, _ in folded] == [f"{name}: 10 answers with the lowest scores" for name in "abc"]
+    for _, table in folded:
+        assert table.count("<tr") == 11
+        assert "&lt;script&gt;" in table
+        assert "<script" not in table
+    assert len(page) < 400_000
+
+
+def test_the_page_of_a_run_without_scores_has_no_such_section(tmp_path):
+    """Nothing of quality is shown where no answer was scored."""
+    from factory import run_folder
+
+    page = render(judge_run(read_run(run_folder(tmp_path / "run", levels=(2,), requests=20))))
+    assert 'id="quality"' not in page
+
+
+@pytest.fixture
+def models(tmp_path):
+    return [folder(tmp_path / name, right, name) for name, right in (("small", 0.5), ("large", 0.8))]
+
+
+def test_frontier_of_runs(cli, models):
+    """The runs' own scores; at the same cost the better model dominates, surely."""
+    found = {row["model"]: row for row in cli.data("frontier", *models, "--usd-per-hour 2")}
+    assert found["small"]["dominated_by"] == ["large"]
+    assert found["large"]["p_on_frontier"] > 0.99
+    assert found["small"]["score"] < 60 < 70 < found["large"]["score"]
+    for row in found.values():
+        assert row["score_low"] < row["score"] < row["score_high"]
+        per_run = row["cost_usd"] / (120 * row["score"] / 100) * 1e6
+        assert row["usd_per_1m_correct_answers"] == pytest.approx(per_run)
+        assert row["usd_per_1m_correct_low"] < per_run < row["usd_per_1m_correct_high"]
+
+
+def test_frontier_needs_scores(cli, models):
+    """A run whose scores are gone is named, with what makes them; none at all is an error."""
+    (models[0] / "scores.parquet").unlink()
+    found = {row["model"]: row for row in cli.data("frontier", *models, "--usd-per-hour 2")}
+    assert found["small"]["on_frontier"] is None
+    assert "benchsuite score RUN" in found["small"]["reason"]
+    (models[1] / "scores.parquet").unlink()
+    assert "no run has scores" in str(cli("frontier", *models, "--usd-per-hour 2").error)
+
+
+def test_comparison_of_scored_runs(cli, models, tmp_path):
+    """One page has the frontier of the runs' own scores, and a row of dots a scenario."""
+    cli("report", *models, "--usd-per-hour 2", "--output", tmp_path / "both.html")
+    page = (tmp_path / "both.html").read_text("utf-8")
+    assert "1 of 2 models are on the Pareto frontier" in page
+    assert "Scores by scenario, each at its optimum" in page
+    assert "$/1M correct" in page
+
+
+def test_gate_of_scores(cli, models):
+    """The worse run fails against the better one by its answers alone, and passes the other way round."""
+    worse, better = models
+    words = "--max-regression score=2pp --allow model"
+    found = cli.data("gate", worse, "--baseline", better, words, code=5)
+    assert [one["verdict"] for one in found["criteria"]] == ["fail"]
+    assert found["criteria"][0]["change_ratio"] < -0.2
+    assert cli.data("gate", better, "--baseline", worse, words)["verdict"] == "pass"
+    assert "item by item" in str(cli("gate", worse, "--history", better.parent, words).error)
