@@ -19,6 +19,7 @@ from typing import Any
 
 from benchsuite.errors import read_json
 from benchsuite.workload.dataset import Prompt
+from benchsuite.workload.readers import column_key
 
 Row = dict[str, Any]
 
@@ -122,9 +123,10 @@ def _options(row: Row, keys: Sequence[str]) -> list[str]:
         columns = max(_columns(row).values(), key=len)
         order = sorted(columns, key=lambda key: key[-1])
         where = ", ".join(order)
-        wanted = ascii_uppercase.lower()[: ord(order[-1][-1]) - 96] if order[0][-1].isalpha() else ""
-        if missing := set(wanted) - {key[-1] for key in order}:
-            raise ValueError(f"options: {min(missing).upper()} is missing, where {order[-1][-1].upper()} is there")
+        marks = "".join(key[-1] for key in order)
+        wanted = next(all_ for all_ in (ascii_uppercase.lower(), "0123456789"[marks[0] == "1" :]) if marks[-1] in all_)
+        if missing := {*wanted[: wanted.index(marks[-1])]} - {*marks}:
+            raise ValueError(f"options: {min(missing).upper()} is missing, where {marks[-1].upper()} is there")
         value = [row.pop(key) for key in order]
     if not isinstance(value, list):
         raise ValueError(f"{where}: expected a list of options, given {value!r:.40}")
@@ -274,22 +276,16 @@ def read_lm_eval(row: Row, notes: Counter[str]) -> Row:
 
     Of a document's lines, one for each filter, the first counts (`_Reader.prompt`).
     """
-    doc = {
-        re.sub(r"[\s-]+", "_", str(key).strip().lower()): value
-        for key, value in row.pop("doc").items()
-        if value is not None
-    }
-    given, target = row.pop("arguments"), row.pop("target", None)
-    calls = [
-        [*one.values()] if isinstance(one, dict) else one
-        for one in (given.values() if isinstance(given, dict) else given)
-    ]
-    identity = {"id": f"doc-{row.pop('doc_id')}"} if "doc_id" in row else {}
-    metrics = row.get("metrics") or []
-    for key in ("resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash", *metrics):
-        row.pop(key, None)
+    doc = {column_key(key): value for key, value in row.pop("doc").items() if value is not None}
+    given, target, metrics = row.pop("arguments"), row.pop("target", None), row.pop("metrics", None)
+    given = [*given.values()] if isinstance(given, dict) else given
+    calls = [[*one.values()] if isinstance(one, dict) else one for one in given] if isinstance(given, list) else []
     if not calls or not all(isinstance(call, list) and call for call in calls):
         raise ValueError(f"arguments: expected those of a call each, given {given!r:.60}")
+    identity = {"id": f"doc-{row.pop('doc_id')}"} if "doc_id" in row else {}
+    done = ("resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
+    for key in (*done, *(metrics if isinstance(metrics, list) else ())):
+        row.pop(str(key), None)
     settings = calls[0][1] if len(calls[0]) > 1 else None
     exam = dict(doc) if is_exam(doc) else None
     if not isinstance(settings, dict):  # of log-likelihoods: the choices are what continues the text
@@ -300,30 +296,31 @@ def read_lm_eval(row: Row, notes: Counter[str]) -> Row:
         if by_number:  # of the call, from 0 on, whatever the document's own answer counts from
             exam = {key: value for key, value in exam.items() if key not in _ANSWERS}
             exam["answer"] = ascii_uppercase[int(str(target))]
-        values = read_exam(exam, notes)
+        asked = read_exam({**exam}, notes)
         if by_number:
-            values["readings"] = {LETTER: values["readings"][LETTER]}
-        if len(calls) % (n_options := len(values["scorer"]["labels"])):
+            asked["readings"] = {LETTER: exam["answer"]}
+        if len(calls) % (n_options := len(asked["scorer"]["labels"])):
             raise ValueError(f"doc: {n_options} options, where arguments has {len(calls)} calls")
         notes["a choice by log-likelihood, asked for its letter"] += 1
-        return values | identity
+        return asked | identity
     text = calls[0][0]
     if isinstance(text, list) and len(text) == 1:
         text = text[0]
     if not isinstance(text, str):
         raise ValueError(f"arguments: expected the text of a request, given {text!r:.40}")
-    values = {"prompt": text}
-    if text.startswith("[{") and isinstance(messages := read_json(text), list):
-        values = {"messages": messages}
+    values: Row = {"prompt": text}
+    if text.startswith('[{"role"'):
+        values = {"messages": read_json(text)}
     elif re.search(r"<\|(im_start|start_header_id|begin_of_text)\|>|\[INST\]", text):
         notes["prompts with a chat template's tokens: for --endpoint completions"] += 1
-    stop = settings.get("until")
-    body = {"stop": ([stop] if isinstance(stop, str) else stop)[:4]} if stop else {}
-    cap = settings.get("max_gen_toks")
-    values |= {"extra_body": body, "max_output_tokens": cap} | identity
+    stop, cap = settings.get("until"), settings.get("max_gen_toks")
+    stops = [one for one in (stop if isinstance(stop, list) else [stop]) if isinstance(one, str) and one]
+    values |= {"extra_body": {"stop": stops[:4]}} if stops else {}  # as many as OpenAI takes
+    values |= {"max_output_tokens": cap} if type(cap) is int and 0 < cap < 2**31 else {}
+    values |= identity
     if exam is not None:
         known = read_exam(exam, notes)
-        return values | {key: known[key] for key in ("readings", "scorer", "tags") if key in known}
+        return values | {key: value for key, value in known.items() if key in ("readings", "scorer", "tags")}
     return values | _number_or_text(target, notes)
 
 
@@ -334,7 +331,8 @@ def _number_or_text(target: Any, notes: Counter[str]) -> Row:
         return {}
     text = str(target).rpartition("####")[2].strip()
     if _NUMBER.fullmatch(text):
-        return {"reference": float(text.replace(",", "")), "scorer": "numeric"}
+        number = float(text.replace(",", ""))
+        return {"reference": int(number) if number.is_integer() else number, "scorer": "numeric"}
     notes["an answer in words, whose scorer is not known: sent, not scored"] += 1
     return {"reference": str(target)}
 
@@ -348,6 +346,8 @@ def is_evalscope(row: Row) -> bool:
 def read_evalscope(row: Row, notes: Counter[str]) -> Row:
     """A line of evalscope's reviews (or predictions, without an answer): what was sent, and its target."""
     messages, target = row.pop("messages", None) or [], row.pop("target", None)
+    if not isinstance(messages, list):
+        raise ValueError(f"messages: expected a list, given {messages!r:.40}")
     text, values = row.pop("input", None), dict[str, Any]()
     for key in ("sample_score", "model_output", "model", "agent_trace", "metadata"):
         row.pop(key, None)
@@ -360,7 +360,7 @@ def read_evalscope(row: Row, notes: Counter[str]) -> Row:
         kept = ("role", "content", "tool_calls", "tool_call_id")
         values["messages"] = [{key: m[key] for key in kept if m.get(key) is not None} for m in sent]
         for message in values["messages"]:
-            if isinstance(message["content"], list):
+            if isinstance(message.get("content"), list):
                 message["content"] = [_part_of_evalscope(part) for part in message["content"]]
         last = sent[-1].get("content")
         text = last if isinstance(last, str) else json.dumps(last)

@@ -263,6 +263,8 @@ class _Reader:
             raise ValueError(f"no {one.name if one else 'text of a request'} in it; it has {', '.join(row)[:200]}")
         notes = Counter[str]()
         values = one.read(row, notes)
+        if one.name in ("lm-eval", "evalscope") and "messages" in values:
+            values["messages"] = _message_list(values["messages"])
         values = _settings(row, notes) | values
         if "hash_ids" in values:
             self.texts.fill(values, number)

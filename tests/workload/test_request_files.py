@@ -435,6 +435,21 @@ KEYS = (
         "answer",
     ),
     *("choices", "question", "instruction", "extra_body", "system", "tags", "at_s", "type", "stop", "rows", "row"),
+    *(
+        "options",
+        "A",
+        "B",
+        "C",
+        "cop",
+        "label",
+        "scorer",
+        "name",
+        "labels",
+        "doc",
+        "arguments",
+        "sample_score",
+        "index",
+    ),
 )
 
 
