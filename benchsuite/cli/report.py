@@ -147,11 +147,12 @@ def _comparison(judgements: list[Judgement], price: dict[str, Any], scores: Path
     from benchsuite.report.judge import check_comparable
     from benchsuite.strict_model import read_text
 
-    placed, differences = [], check_comparable(judgements)
+    placed, notes = [], list[str]()
     measured = all(one.best is not None and one.best.quality is not None and not one.of_rates for one in judgements)
     if scores is not None:
         placed = place_models(judgements, read_text(scores, "the table of scores"), str(scores))
     elif measured and all(one.usd_per_hour is not None for one in judgements):
-        placed = place_models(judgements, None, notes=differences)
+        placed = place_models(judgements, None, notes=notes)
+    differences = [*check_comparable(judgements), *notes]
     price_text = price_override(**price).source
     return render_comparison(judgements, placed, differences, price_text, sections)
