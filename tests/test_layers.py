@@ -98,6 +98,7 @@ LIBRARIES = {
     ),
     "pynvml": ("load.doctor", "telemetry"),
     "rapidfuzz": ("quality.text", "quality.correction"),
+    "referencing": ("quality.structure",),
     "rich": ("api", "cli", "report"),
     "safetensors": ("serving",),
     "scipy": ("analysis", "economics", "quality", "report.charts"),
