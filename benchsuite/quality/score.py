@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from benchsuite.analysis.requests import in_window
 from benchsuite.errors import InputError
-from benchsuite.quality import choice
+from benchsuite.quality import choice, correction, structure
+from benchsuite.quality import text as texts
 from benchsuite.quality.normalise import VERSION, answer_of
 from benchsuite.records import ScoreRecord, end_kind
 from benchsuite.results import AnswerScore
@@ -32,6 +33,13 @@ class Scorer(NamedTuple):
 SCORERS: dict[str, Scorer] = {
     "choice": Scorer(1, choice.choice, choice.check_choice, graded=False),
     "choices": Scorer(1, choice.choices, choice.check_choices, graded=True),
+    "exact": Scorer(1, texts.exact, texts.check_exact, graded=False),
+    "contains": Scorer(1, texts.contains, texts.check_contains, graded=True),
+    "numeric": Scorer(1, texts.numeric, texts.check_numeric, graded=False),
+    "token_f1": Scorer(1, texts.token_f1, texts.check_tokens, graded=True),
+    "rouge_l": Scorer(1, texts.rouge_l, texts.check_tokens, graded=True),
+    "correction": Scorer(1, correction.correction, correction.check_correction, graded=True),
+    "json": Scorer(1, structure.json, structure.check_json, graded=True),
 }
 _READING_CHARS = 200
 

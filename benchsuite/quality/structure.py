@@ -65,7 +65,7 @@ def json(answer: str, reference: Any, options: Mapping[str, Any], _prompt_text: 
     except ValueError as error:
         how, problem = "unread", str(error)
     if schema is not None:
-        fault = "" if given is None else _invalid(_normalised(schema), value)
+        fault = "" if given is None else _invalid(_plain_schema(schema), _plain(value))
         parts["valid"], problem = given is not None and not fault, problem or fault
     if known is not None:
         right = _tree(known, forms)
@@ -191,27 +191,34 @@ def _common(known: _Tree, given: _Tree, deep: bool) -> int:
 
     pairs: list[list[int]] = [[_common(item, other, deep) for other in candidates] for item in others]
     rows, columns = linear_sum_assignment(pairs, maximize=True)
-    return total + sum(pairs[i][j] for i, j in zip(rows, columns, strict=True))
+    return total + sum(int(pairs[i][j]) for i, j in zip(rows, columns, strict=True))
 
 
-def _normalised(schema: Any) -> Any:
-    """A schema whose names and texts are normalised as answers are, without what says that it is one."""
+def _plain(node: Any) -> Any:
+    """JSON whose names and texts are normalised as answers are; also where those wrote them in escapes."""
+    if isinstance(node, dict):
+        return {unicodedata.normalize("NFKC", name): _plain(item) for name, item in node.items()}
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return unicodedata.normalize("NFKC", node) if isinstance(node, str) else node
 
-    def plain(node: Any, key: str = "") -> Any:
-        if isinstance(node, dict):
-            return {unicodedata.normalize("NFKC", name): plain(item, name) for name, item in node.items()}
+
+def _plain_schema(schema: Any) -> Any:
+    """Without what says that it is one; and a character that becomes a sign of patterns, as （ does, is none there."""
+
+    def escaped(node: Any) -> Any:
         if isinstance(node, list):
-            return [plain(item) for item in node]
-        if not isinstance(node, str):
+            return [escaped(item) for item in node]
+        if not isinstance(node, dict):
             return node
-        # what becomes a sign of patterns, as （ does, is none there
-        return (
-            "".join(c if c.isascii() else re.escape(unicodedata.normalize("NFKC", c)) for c in node)
-            if key == "pattern"
-            else unicodedata.normalize("NFKC", node)
-        )
+        made = {name: escaped(item) for name, item in node.items()}
+        if isinstance(made.get("pattern"), str):
+            made["pattern"] = "".join(
+                c if c.isascii() else re.escape(unicodedata.normalize("NFKC", c)) for c in made["pattern"]
+            )
+        return made
 
-    made = plain(schema)
+    made = _plain(escaped(schema))
     return {k: v for k, v in made.items() if k not in ("$schema", "$id")} if isinstance(made, dict) else made
 
 
@@ -227,7 +234,7 @@ def _check_schema(schema: Any) -> None:
     tree = _tree(schema, {}, ordered=True)
     if (size := tree.leaves + tree.arrays) > MOST_SCHEMA_VALUES:
         raise ValueError(f"the schema has {size:,} values; expected at most {MOST_SCHEMA_VALUES:,}")
-    schema = _normalised(schema)
+    schema = _plain_schema(schema)
     try:
         Draft202012Validator.check_schema(schema, format_checker=FormatChecker(formats=()))
     except SchemaError as error:

@@ -270,8 +270,8 @@ def numeric(answer: str, reference: Any, options: Mapping[str, Any], _prompt_tex
     if number is None or number.value is None:
         return AnswerScore(0.0, how="unread")
     target, units = _known_number(reference), _units(options.get("unit"))
-    scale = max(units.values(), default=1.0)
-    end, fault, percent = _unit_at(text, number, units)
+    scale = units[0][1] if units else 1.0
+    end, fault, percent = _unit_at(text, number, [unit for unit, _ in units])
     reading = text[number.start : end].strip()[:READING_CHARS]
     if fault == "wrong_unit" or (fault and options.get("unit_required")):
         return AnswerScore(0.0, reading, fault)
@@ -298,7 +298,7 @@ def check_numeric(reference: Any, options: Mapping[str, Any]) -> None:
             )
     if "unit" in options:
         reference_texts(options["unit"])
-        if len(set(_units(options["unit"]).values())) > 1:
+        if len({size for _, size in _units(options["unit"])}) > 1:
             raise ValueError(f"unit {options['unit']!r} names units of different size; expected spellings of one")
     elif options.get("unit_required"):
         raise ValueError("unit_required needs the option unit")
@@ -395,9 +395,9 @@ def _stated(text: str) -> tuple[_Number | None, str]:
     return numbers[place], how
 
 
-def _units(given: str | list[str] | None) -> dict[str, float]:
+def _units(given: str | list[str] | None) -> list[tuple[str, float]]:
     """The spellings of a unit without the power of ten that they begin with, and that power."""
-    units = {}
+    units = []
     for text in [given] if isinstance(given, str) else given or []:
         unit = re.sub(r"\s*/\s*", "/", answer_of(text)[0])
         power = re.match(r"[×x*]?\s?10\s?\^?([1-9]\d?)\s?[×x*·]?\s?", unit) or _MULTIPLIER.match(unit)
@@ -405,11 +405,11 @@ def _units(given: str | list[str] | None) -> dict[str, float]:
         if power and power.end() < len(unit):
             exponent = int(power[1]) if power.re is not _MULTIPLIER else _POWERS[(power.lastindex or 1) - 1]
             unit = unit[power.end() :].strip()
-        units[unit] = 10.0**exponent
+        units.append((unit, 10.0**exponent))
     return units
 
 
-def _unit_at(text: str, number: _Number, units: Mapping[str, float]) -> tuple[int, str, bool]:
+def _unit_at(text: str, number: _Number, units: list[str]) -> tuple[int, str, bool]:
     """Where the number's unit ends; "", `no_unit` or `wrong_unit`; and whether it is a percentage."""
     percent = re.match(r"\s?(?:%|per ?cent\b)", text[number.end : number.end + 12], re.I)
     if percent or text[max(0, number.start - 3) : number.start] == "百分之":
