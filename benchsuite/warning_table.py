@@ -421,6 +421,14 @@ WARNINGS: dict[str, WarningType] = {
     "quality_partial": WarningType(
         "warning", "more than 1 % of the answers could not be judged, by no fault of theirs",
         "{count} of {n} answers could not be judged: the score is partial", "score them again: benchsuite score RUN"),
+    "scored_with_salt": WarningType(
+        "warning", "answers are scored to prompts that a salt against the prefix cache was written into",
+        "the prompts of scored answers begin with a salt against the prefix cache, which changes the question",
+        "--cache-bust field where the server has such a field, else --cache-bust off"),
+    "sampled_without_seed": WarningType(
+        "info", "answers are scored that were sampled: a temperature other than 0 (or the server's own), and no seed",
+        "answers are sampled (temperature {temperature}) without a seed: another run has other answers",
+        "--temperature 0; or more repeats, whose answers are averaged"),
     "quality_falls": WarningType(
         "warning", "a lower score than at the lowest level, on the same items (paired, Holm over all levels)",
         "the score is {fall:.1f} points lower than at {below.at} ({low:.1f} to {high:.1f}; p = {p:.2g}, Holm)",
@@ -515,6 +523,8 @@ _EFFECTS = {
     "energy_whole_card energy_constant_power energy_idle_unknown",
     "the score is lower than the model's": "answers_unread answers_cut",
     "no figure is ranked by the score": "quality_partial",
+    "the score is that of other questions": "scored_with_salt",
+    "the score differs from run to run": "sampled_without_seed",
     "what is cheaper there is worse": "quality_falls",
     "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
     "no figure changes": "api_key_readable usage_without_reasoning events_not_separated not_json_after_end "

@@ -242,6 +242,11 @@ def judge_run(
             warnings += client.warnings(level)
         points.append(_with_score(point, quality.get(level)))
     warnings += check_quality(quality)
+    if quality and any(entry.cache_bust == "prompt" for entry in manifest.complete_points):
+        warnings.append(warn("scored_with_salt", next(iter(quality))))
+    if quality and (sampling := spec.sampling).temperature != 0 and sampling.seed is None:
+        of_server = "the server's own" if sampling.temperature is None else f"{sampling.temperature:g}"
+        warnings.append(warn("sampled_without_seed", next(iter(quality)), temperature=of_server))
     energies, gpus, of_power = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
     warnings += of_power
     total: HourPrice = None if unit is None else cost.total_usd_per_hour(unit, price.gpus)

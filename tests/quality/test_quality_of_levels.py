@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,24 @@ def test_a_search_cannot_be_for_a_score(tmp_path: Path, cli: Any) -> None:
     assert failed.code == 2
     assert "a probe of a search does not tell score" in str(failed.error)
     assert "benchsuite sweep" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [({}, "the server's own"), ({"temperature": 0.7}, "0.7"), ({"temperature": 0}, None), ({"seed": 3}, None)],
+)
+def test_sampled_answers_are_named(tmp_path: Path, sampling: dict[str, Any], said: str | None) -> None:
+    one = first(scored_folder(tmp_path / "run", lambda *_: 1.0, levels=(2,), spec={"sampling": sampling}))
+    found = [warning.finding for warning in one.point.warnings if warning.code == "sampled_without_seed"]
+    assert [f"temperature {said}" in text for text in found] == [True] * (said is not None)
+
+
+def test_a_salt_in_the_prompt_is_named(tmp_path: Path) -> None:
+    """Written into the question it changes it; in a field of the request it does not."""
+    for bust in ("prompt", "field", "off"):
+        path = scored_folder(tmp_path / bust, lambda *_: 1.0, levels=(2,))
+        manifest = json.loads((path / "manifest.json").read_text())
+        for point in manifest["points"]:
+            point["cache_bust"] = bust
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        assert ("scored_with_salt" in codes(first(path))) == (bust == "prompt")
