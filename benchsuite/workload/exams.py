@@ -38,6 +38,7 @@ _SEVERAL = re.compile(r"多选|多项选择|不定项|multiple[- _]?(answers?|se
 _TYPES = ("question_type", "题型", "类型", "type")
 _LABELLED = re.compile(r"[(（\[]?([A-Z])\s*(?:[)）\].、．:：]\s*|\s+)", re.I)
 _CJK = re.compile("[\u3400-\u9fff]")
+_ROLE = re.compile(r"\A\*\*User\*\*:[ ]*\n?|^\*\*(?:System|Assistant|User)\*\*:", re.M)
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 COLUMNS = {*_OPTIONS, *_QUESTIONS, *_ANSWERS[:12], "opa", "opb"} - {
     "cop",
@@ -268,7 +269,7 @@ class Answers:
 
 
 def is_lm_eval(row: Row) -> bool:
-    return isinstance(row.get("doc"), dict) and "arguments" in row
+    return "arguments" in row and (isinstance(row.get("doc"), dict) or "resps" in row)
 
 
 def read_lm_eval(row: Row, notes: Counter[str]) -> Row:
@@ -276,7 +277,8 @@ def read_lm_eval(row: Row, notes: Counter[str]) -> Row:
 
     Of a document's lines, one for each filter, the first counts (`_Reader.prompt`).
     """
-    doc = {column_key(key): value for key, value in row.pop("doc").items() if value is not None}
+    doc = row.pop("doc", None)
+    doc = {column_key(key): one for key, one in doc.items() if one is not None} if isinstance(doc, dict) else {}
     given, target, metrics = row.pop("arguments"), row.pop("target", None), row.pop("metrics", None)
     given = [*given.values()] if isinstance(given, dict) else given
     calls = [[*one.values()] if isinstance(one, dict) else one for one in given] if isinstance(given, list) else []
@@ -286,18 +288,20 @@ def read_lm_eval(row: Row, notes: Counter[str]) -> Row:
     done = ("resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
     for key in (*done, *(metrics if isinstance(metrics, list) else ())):
         row.pop(str(key), None)
-    settings = calls[0][1] if len(calls[0]) > 1 else None
+    settings = calls[0][1] if len(calls[0]) > 1 else {}
     exam = dict(doc) if is_exam(doc) else None
     if not isinstance(settings, dict):  # of log-likelihoods: the choices are what continues the text
         if exam is None:
             raise ValueError(f"doc: no question with options in it, of which a request could be made in place of "
                              f"log-likelihoods; it has {', '.join(doc)[:200]}")  # fmt: skip
-        by_number = isinstance(target, int | str) and re.fullmatch(r"1?\d|2[0-5]", str(target)) is not None
-        if by_number:  # of the call, from 0 on, whatever the document's own answer counts from
+        said = str(target).strip()
+        places = [int(said)] if re.fullmatch(r"1?\d|2[0-5]", said) else []
+        places = places or [k for k, call in enumerate(calls[:26]) if str(call[-1]).strip() == said]
+        if len(places) == 1:  # the call, from 0 on, whatever the document's own answer counts from
             exam = {key: value for key, value in exam.items() if key not in _ANSWERS}
-            exam["answer"] = ascii_uppercase[int(str(target))]
+            exam["answer"] = ascii_uppercase[places[0]]
         asked = read_exam({**exam}, notes)
-        if by_number:
+        if len(places) == 1:
             asked["readings"] = {LETTER: exam["answer"]}
         if len(calls) % (n_options := len(asked["scorer"]["labels"])):
             raise ValueError(f"doc: {n_options} options, where arguments has {len(calls)} calls")
@@ -364,7 +368,8 @@ def read_evalscope(row: Row, notes: Counter[str]) -> Row:
                 message["content"] = [_part_of_evalscope(part) for part in message["content"]]
         last = sent[-1].get("content")
         text = last if isinstance(last, str) else json.dumps(last)
-    elif isinstance(text, str):
+    elif isinstance(text, str):  # of older versions: **User**: and the text
+        text = _ROLE.sub("", text, count=1) if len(_ROLE.findall(text)) == 1 else text
         values["prompt"] = text
     else:
         raise ValueError("messages: nothing that was sent in them")

@@ -667,7 +667,7 @@ def _texts(key: str) -> Callable[[Row, Counter[str]], Row]:
                     raise ValueError(f"{name}: expected an image as a URL (https://... or data:...), given {one!r:.40}")
                 images.append({"type": "image_url", "image_url": {"url": one}})
         texts = [_part(one, f"{key}.{i}") if isinstance(one, str) else one for i, one in enumerate(texts)]
-        if not texts or not all(isinstance(one, dict) and one.get("text", "").strip() for one in texts):
+        if not texts or not all(isinstance(one, dict) and str(one.get("text", "")).strip() for one in texts):
             raise ValueError(f"{key}: {_what(text)}; expected a text that is not empty")
         values: Row = {"system": _take(row, "system")}
         if len(texts) == 1 and not images:

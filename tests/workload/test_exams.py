@@ -241,17 +241,19 @@ def test_lm_eval_generations() -> None:
     words = lm_eval(1, {"q": "x"}, "a lake", [["Name a lake.", {"until": []}]])
     chat = lm_eval(2, {"question": "Gas?", "options": ["neon", "iron"], "answer": "A"}, "A",
                    [[['[{"role": "user", "content": "Gas? A neon B iron"}]'], GENERATE]])  # fmt: skip
+    bare = {"doc_id": 3, "target": "42", "resps": [["42"]], "arguments": {"gen_args_0": {"arg_0": "What is 6 * 7?"}}}
     other_filter = gsm8k | {"filter": "flexible-extract"}
-    workload = read(gsm8k, words, chat, other_filter)
-    first, second, third = workload.prompts
+    workload = read(gsm8k, words, chat, bare, other_filter)
+    first, second, third, fourth = workload.prompts
 
     assert (first.prompt_id, first.prompt) == ("doc-0", "Question: 3 boxes of 4?\nAnswer:")
     assert (first.reference, first.scorer, first.max_output_tokens) == (1212, "numeric", 256)
     assert first.extra_body == {"stop": ["Question:", "</s>"]}
     assert (second.prompt, second.reference, second.scorer) == ("Name a lake.", "a lake", None)
+    assert (fourth.prompt, fourth.reference, fourth.scorer) == ("What is 6 * 7?", 42, "numeric")
     assert (asked(third), third.reference, scorer_of(third)[0]) == ("Gas? A neon B iron", "A", "choice")
     assert workload.reading is not None
-    assert workload.reading.formats == {"lm-eval": 3}
+    assert workload.reading.formats == {"lm-eval": 4}
     assert workload.reading.notes == {
         "an answer in words, whose scorer is not known: sent, not scored": 1,
         "lines of a document that is there before: of another filter": 1,
@@ -267,9 +269,10 @@ def test_lm_eval_log_likelihoods() -> None:
         lm_eval(1, cmexam, "1", calls[:2]),
         lm_eval(2, {"question": "Gas?", "choices": {"text": ["neon", "iron"], "label": ["A", "B"]}, "answerKey": "B"},
                 "iron", [["Gas?", " neon"], ["Gas?", " iron"]]),
+        lm_eval(3, {"question": "Metal?", "choices": ["neon", "iron"]}, "(B)", [["Metal", " (A)"], ["Metal", " (B)"]]),
     )  # fmt: skip
 
-    assert known(workload) == [("C", "choice", "ABCD"), ("B", "choice", "AB"), ("B", "choice", "AB")]
+    assert [one[::2] for one in known(workload)] == [("C", "ABCD"), ("B", "AB"), ("B", "AB"), ("B", "AB")]
     assert asked(workload.prompts[0]).startswith("What is 2 + 3?\n\nA. 4\nB. 5\nC. 6\nD. 7\n\nExactly one")
     endings = lm_eval(0, {"ctx": "He sits", "endings": ["down.", "up."], "label": "0"}, "0", [["x", "y"], ["x", "z"]])
     assert "doc: no question with options in it, of which a request could be made" in refused(jl(endings))
@@ -285,7 +288,7 @@ def test_evalscope() -> None:
     score = {"score": {"value": {"acc": 1.0}, "extracted_prediction": "A"}, "sample_id": 0, "group_id": 0}
     several = sent | {"content": "回答下面的多项选择题\n" + question}
     number = sent | {"content": [{"type": "text", "text": "2+3?"}]}
-    legacy = {"index": 4, "target": "B", "input": question, "sample_score": score}
+    legacy = {"index": 4, "target": "B", "input": f"**User**: \n{question}", "sample_score": score}
     workload = read(
         {"index": 0, "target": ["A"], "messages": [sent, got], "agent_trace": None, "sample_score": score},
         {"index": 1, "target": ["AC"], "messages": [several, got], "sample_score": score},
