@@ -458,11 +458,9 @@ def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
     name = table.pop("name", None)
     if not isinstance(name, str) or not name:
         raise ValueError(f"scorer: expected a name, or a table with a name and options, given {scorer!r:.60}")
-    later = "choice choices exact contains numeric token_f1 rouge_l correction json judge"
-    known = dict.fromkeys((*SCORERS, *later.split()))
-    if name not in known:
-        nearest = did_you_mean(name, known)
-        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(known)}{(nearest and '; ' + nearest) or ''}")
+    if name not in SCORERS:
+        nearest = did_you_mean(name, SCORERS)
+        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(SCORERS)}{(nearest and '; ' + nearest) or ''}")
     if options is not None and name in ("choice", "choices"):
         if isinstance(options, str):
             options = _of_cell("options", options)
@@ -475,7 +473,7 @@ def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
         json.dumps([reference, table], allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError("reference, scorer: expected plain JSON values") from None
-    check = SCORERS[name].check if name in SCORERS else lambda *_: None
+    check = SCORERS[name].check
     try:
         check(reference, table)
     except ValueError as error:
@@ -667,7 +665,9 @@ def _texts(key: str) -> Callable[[Row, Counter[str]], Row]:
                     raise ValueError(f"{name}: expected an image as a URL (https://... or data:...), given {one!r:.40}")
                 images.append({"type": "image_url", "image_url": {"url": one}})
         texts = [_part(one, f"{key}.{i}") if isinstance(one, str) else one for i, one in enumerate(texts)]
-        if not texts or not all(isinstance(one, dict) and str(one.get("text", "")).strip() for one in texts):
+        if not texts or not all(
+            isinstance(one, dict) and isinstance(one.get("text"), str) and one["text"].strip() for one in texts
+        ):
             raise ValueError(f"{key}: {_what(text)}; expected a text that is not empty")
         values: Row = {"system": _take(row, "system")}
         if len(texts) == 1 and not images:

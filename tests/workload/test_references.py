@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchsuite.errors import WorkloadError
 from benchsuite.workload.dataset import Prompt, contents, make_workload, take, to_jsonl
 from benchsuite.workload.formats import parse_workload
 
@@ -60,6 +61,43 @@ def test_options_of_a_server_are_settings() -> None:
     (prompt,) = parse_workload(jl({"prompt": "Hi", "options": {"temperature": 0}}), where="set.jsonl").prompts
 
     assert prompt.extra_body == {"temperature": 0}
+
+
+def test_what_is_refused() -> None:
+    """Unknown scorers, and references that a scorer cannot use, are named with their lines, all at once."""
+    rows = [
+        {"prompt": "a", "reference": "B", "scorer": "choise"},
+        {"prompt": "b", "reference": "F", "scorer": "choice", "options": ["x", "y"]},
+        {"prompt": "c", "reference": "B", "scorer": "choice"},
+        {"prompt": "d", "reference": "B", "scorer": {"labels": "AB"}},
+        {"prompt": "e", "reference": "two", "scorer": "numeric"},
+        {"prompt": "f", "scorer": "exact"},
+    ]
+    with pytest.raises(WorkloadError) as caught:
+        parse_workload(jl(*rows), where="set.jsonl")
+    text = str(caught.value)
+
+    assert "has 5 mistakes" in text
+    assert "line 1: scorer: 'choise' is none of" in text
+    assert "did you mean 'choice'?" in text
+    assert "line 2: reference for the scorer choice: " in text
+    assert "line 4: scorer: expected a name, or a table with a name and options" in text
+    assert "line 5: reference for the scorer numeric: " in text
+    assert "line 6: reference for the scorer exact: " in text
+
+
+def test_cells_of_a_table() -> None:
+    """In a table of texts a cell may hold the JSON of a reference or a scorer."""
+    text = """prompt;reference;scorer
+2+2?;4;"{""name"": ""numeric"", ""abs_tol"": 0.1}"
+Which?;"[""A"", ""C""]";choices
+Say 4;4;exact
+"""
+    prompts = parse_workload(text, where="set.csv").prompts
+
+    assert [p.scorer for p in prompts] == [{"name": "numeric", "abs_tol": 0.1}, "choices", "exact"]
+    assert prompts[1].reference in (["A", "C"], "AC")
+    assert prompts[2].reference == "4"
 
 
 def test_hashes_are_apart() -> None:
