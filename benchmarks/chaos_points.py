@@ -15,15 +15,17 @@ import tempfile
 import traceback
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pyarrow as pa
 
 from benchmarks.chaos_kit import ROOT, Row, keys_of
 from benchsuite import fault_points
 from benchsuite.errors import BenchsuiteError
-from benchsuite.records import SCHEMA_VERSION, RequestRecord, ServerSample
+from benchsuite.records import SCHEMA_VERSION, RequestRecord, ScoreRecord, ServerSample
 from benchsuite.store.files import SERVER, write_json
 from benchsuite.store.journal import Journal
 from benchsuite.store.run_folder import RunFolder, recover
@@ -38,15 +40,32 @@ _NOTHING_IS_KNOWN = dict.fromkeys(RequestRecord._fields)
 def row_of(point_id: str, i: int) -> RequestRecord:
     """A row that says little more than which it is."""
     known = {"run_id": "run", "point_id": point_id, "request_id": f"{point_id}-{i}", "attempt": 0, "status": "ok"}
+    known |= {"prompt_id": f"p{i}", "text": "not to be kept"}
     numbers = {"concurrency": int(point_id[1:5]), "repeat": 0, "scheduled_s": float(i), "chunk_gap_us": array("i", [i])}
     return RequestRecord(**(_NOTHING_IS_KNOWN | known | numbers))  # type: ignore[arg-type]
 
 
+class _Scoring:
+    """Every answer is right."""
+
+    facts: ClassVar = {"run_id": "run"}
+
+    def __call__(self, tables: Iterable[pa.Table]) -> Iterator[ScoreRecord]:
+        names = ("point_id", "repeat", "attempt", "request_id", "prompt_id", "scenario")
+        for row in (row for table in tables for row in table.to_pylist()):
+            assert row["text"] == "not to be kept"
+            yield ScoreRecord(*(row[k] for k in names), "exact", 1, 1.0, None, "whole", cut=False, failed=False)
+
+
 def write_run(path: Path, promise: Callable[[list[str]], None]) -> None:
-    """Two points of two measuring processes, written as a sweep writes them. promise: told what was flushed."""
+    """Two points of two measuring processes, written as a sweep writes them that scores answers and does not keep them.
+    promise: told what was flushed.
+    """
     folder = RunFolder(path)
+    folder.left_out = ("text",)
     points: list[dict[str, Any]] = []
-    manifest = {"schema": SCHEMA_VERSION, "status": "running", "points": points}
+    manifest = {"schema": SCHEMA_VERSION, "run_id": "run", "status": "running", "points": points}
+    manifest["spec"] = {"workload": {"save_text": False}}
     try:
         folder.write_manifest(manifest)
         log = folder.sample_log(SERVER)
@@ -63,7 +82,7 @@ def write_run(path: Path, promise: Callable[[list[str]], None]) -> None:
             for journal in journals:
                 journal.sync()
                 journal.close()
-            folder.finish_point(point_id)
+            folder.finish_point(point_id, scoring=_Scoring())
             points[-1]["status"] = "complete"
             folder.write_manifest(manifest)
         log.close()
@@ -119,8 +138,15 @@ def _what_is_wrong(path: Path, promised: set[str]) -> str:
         return "a row is there twice, or never was"
     if run.manifest["status"] == "running" or any(p["status"] == "running" for p in run.manifest["points"]):
         return "nothing says that the run was cut short"
-    rest = {entry.name for entry in path.iterdir() if "summary.json" not in entry.name} | {"server.parquet"}
-    return "" if rest == {"manifest.json", "requests.parquet", "server.parquet"} else f"left behind: {sorted(rest)}"
+    scored = Counter(() if run.scores is None else run.scores.table["request_id"].to_pylist())
+    if scored != Counter(f"{p.point_id}-{i}" for p in run.manifest.complete_points for i in range(8)):
+        return "a complete point has not one score for each of its rows"
+    if run.table["text"].null_count < run.table.num_rows:
+        return "a text was kept"
+    rest = {entry.name for entry in path.iterdir() if "summary.json" not in entry.name}
+    rest |= {"server.parquet", "scores.parquet"}
+    whole = {"manifest.json", "requests.parquet", "server.parquet", "scores.parquet"}
+    return "" if rest == whole else f"left behind: {sorted(rest)}"
 
 
 def _judged(path: Path, promised: set[str]) -> str:

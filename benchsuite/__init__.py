@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         memory_fit,
         plan,
         read_run,
+        score,
         summarise,
         sweep,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "memory_fit",
     "plan",
     "read_run",
+    "score",
     "summarise",
     "sweep",
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from benchsuite.economics.prices import GpuHour, PriceBook
     from benchsuite.level import Level
     from benchsuite.load.find import FindRunner
+    from benchsuite.manifest import RunManifest
     from benchsuite.matrix_spec import MatrixSpec
     from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
@@ -397,6 +398,8 @@ def matrix(
 
     from benchsuite.economics.matrix_decision import decide_settings
     from benchsuite.load.matrix import measure, open_matrix
+    from benchsuite.load.sweep import SweepRunner
+    from benchsuite.quality.score import RowScorer
     from benchsuite.report.console import say
     from benchsuite.report.live import SweepView
     from benchsuite.report.matrix import judge_setting, to_json, write_tables
@@ -413,7 +416,9 @@ def matrix(
     for line in [] if workload.reading is None else workload.reading.lines():
         tell(line)
     with open_matrix(path, asked.plan(workload.content_hash)) as folder, SweepView(quiet=quiet, console=shown) as view:
-        for one in measure(asked, workload, folder, view, tell, find_runner):
+        for one in measure(
+            asked, workload, folder, view, tell, find_runner, partial(SweepRunner, scoring=RowScorer.of_run)
+        ):
             judged[one.setting.slug] = judge_setting(one.setting, path, one.status, one.path, one.reason)
             n_measured, stopped = n_measured + 1, one.status == "stopped"
             run = MatrixRun(path, decide_settings([*judged.values()]), slo, stopped)
@@ -448,6 +453,7 @@ def sweep(
 
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
     from benchsuite.load.sweep import SweepRunner
+    from benchsuite.quality.score import RowScorer
     from benchsuite.report.judge import unit_price
     from benchsuite.report.live import SweepView
     from benchsuite.report.page import write_judged
@@ -462,7 +468,7 @@ def sweep(
     if not (search and path is None and before is not None and found_again(before, keys)):
         asked, plan = plan_sweep(path, keys, output=folder, resume=before, serve=serve, search=search)
         unit_price(asked.price)
-        runner = find_runner(asked) if search else SweepRunner
+        runner = find_runner(asked) if search else partial(SweepRunner, scoring=RowScorer.of_run)
         with SweepView(quiet=quiet, plain=True, console=Console(force_jupyter=False)) as view:
             result = run_sweep(asked, plan, before or folder, view, ready_timeout_s=serve_timeout_s, runner=runner)
     run = read_run(before or Path() if result is None else result.path)
@@ -483,6 +489,82 @@ def find(spec: str | Path | None = None, **asked: Any) -> Run:
     one, level, throughput and usd with their intervals, p_met, p_good.
     """
     return sweep(spec, search=True, **asked)
+
+
+def score(
+    run: str | Path,
+    *,
+    workload: str | Path | None = None,
+    scorers: Mapping[str, str] | None = None,
+    only: str | None = None,
+) -> Run:
+    """Score the answers of a run again, those of its complete points, as `benchsuite score` does.
+
+    workload: the request set, where it is not where it was: the same prompts, with the references of today. scorers: by
+    scenario, or "*" for all, what its prompts with a reference are scored by: a name, or JSON of a name and options.
+    only: this scenario is scored again, the scores of the others stay. Raises InputError, StoreError.
+    """
+    from itertools import chain
+
+    from benchsuite.quality.score import RowScorer, with_scorers
+    from benchsuite.records import ScoreRecord
+    from benchsuite.store import run_folder
+
+    path = Path(run)
+    with run_folder.locked(path):
+        manifest = run_folder.read_manifest(path)
+        asked = with_scorers(_set_of(manifest, path, workload), scorers or {}, only)
+        scoring, damage = RowScorer.of_run(asked, manifest.run_id), dict[Path, str]()
+        rows = scoring(run_folder.rows_to_score(path, manifest))
+        before = run_folder.read_scores(path, manifest, damage) if only is not None else None
+        if before is not None:
+            kept = [ScoreRecord(**row) for row in before.table.to_pylist() if row["scenario"] != (only or None)]
+            rows = chain(kept, rows)
+            scoring.facts["by_scenario"] = before.facts["by_scenario"] | scoring.facts["by_scenario"]
+        run_folder.write_scores(path, rows, scoring.facts)
+    return read_run(path)
+
+
+def _set_of(manifest: RunManifest, path: Path, source: str | Path | None) -> Workload:
+    """The request set of a run whose answers can be scored, as it is now. Raises InputError."""
+    from benchsuite.input_files import read_workload
+    from benchsuite.load.schedule import replayed
+    from benchsuite.request_spec import GENERATED
+    from benchsuite.spec import parse_spec
+
+    what, hint = "", None
+    if manifest.imported is not None:
+        what = "a run of another tool has no answers to score"
+    elif manifest.search is not None or manifest.spec.get("find") is not None:
+        what = "a search's probes end in the middle of answers, so they are not scored"
+        hint = "benchsuite sweep measures levels to their end, and scores them"
+    elif not manifest.complete_points:
+        what, hint = "no level of the run was measured to its end, so there is nothing to score", "measure it again"
+    if what:
+        raise InputError(what, where=str(path), hint=hint)
+    spec = parse_spec(manifest.spec, where=str(path))
+    if spec.workload.fixed_length:
+        raise InputError(
+            "answers of a fixed length run on past their end, so they are not scored", where=str(path),
+            hint="measure with --no-fixed-length",
+        )  # fmt: skip
+    if spec.workload.save_text is False:
+        raise InputError(
+            "the run kept no texts (--no-text): its answers were scored as they were measured, and cannot be again",
+            where=str(path), hint="measure with --save-text",
+        )  # fmt: skip
+    named = spec.workload.source if source is None else str(source)
+    if source is None and named not in GENERATED and not Path(named).is_file():
+        raise InputError("the run's request set is not where it was", where=named, hint="--workload FILE")
+    spec = spec.model_copy(update={"workload": spec.workload.model_copy(update={"source": named, "tokenizer": None})})
+    _, found, _ = replayed(spec, read_workload(spec.workload, spec.load.random_seed))
+    if found.content_hash != manifest.workload.content_hash:
+        raise InputError(
+            "the request set is not the one that the run measured", where=named,
+            given=f"sha256 {found.content_hash}", expected=f"sha256 {manifest.workload.content_hash}",
+            hint="--workload FILE, with the same prompts in the same order; references may be others",
+        )  # fmt: skip
+    return found
 
 
 def find_runner(asked: SweepSpec) -> partial[FindRunner]:

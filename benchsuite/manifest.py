@@ -416,7 +416,8 @@ _GROUP_OF_KEY = {
     "workload": "workload", "server.endpoint": "workload", "server.stream": "workload", "server.extra_body": "workload",
     "sampling": "workload", "server.path": "address", "server.query": "address",
     "load.driver": "client", "load.workers": "client", "load.kernel_timestamps": "client",
-    "workload.cache_bust": "protocol", "server.base_url": "address", "server.more_base_urls": "address",
+    "workload.cache_bust": "protocol", "workload.save_text": "protocol",
+    "server.base_url": "address", "server.more_base_urls": "address",
     "server.model": "address", "server.profile": "address",
 }  # fmt: skip
 

@@ -285,7 +285,12 @@ class WorkloadSpec(StrictModel, flags="--"):
         unset="off; on for random",
     )
     cache_bust: Literal["auto", "field", "prompt", "off"] = key("auto", "how prefix caches are kept out")
-    save_text: bool = key(False, "keep the generated texts in requests.parquet")
+    save_text: bool | Literal["auto"] = key(
+        "auto",
+        "keep the answers' texts in requests.parquet; without them answers are scored once, after each point",
+        "--save-text/--no-text",
+        unset="on where a prompt has a scorer",
+    )
 
     @model_validator(mode="before")
     @classmethod

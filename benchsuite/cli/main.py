@@ -26,6 +26,7 @@ VERBS = {
     "matrix": "Sweep a server under several settings and name the cheapest.",
     "decide": "Find the cheapest level that meets the SLO, from run folders or a table of levels.",
     "import": "Import result files of vllm bench, GuideLLM or AIPerf as a run folder.",
+    "score": "Score the answers of a run again: other references, other scorers.",
     "check": "Find disturbed levels and other reasons for doubt; how cost and speed scale.",
     "cost": "The hourly cost of a GPU, owned or rented, and its parts.",
     "plan": "Monthly cost of a demand: own replicas, APIs or both; how many GPUs, how certain.",

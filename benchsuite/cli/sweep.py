@@ -69,14 +69,18 @@ def command(
     """Measure a server at several concurrency levels or request rates, and find the cheapest that meets the SLO.
 
     Leaves a run folder with manifest.json, requests.parquet, summary.json and report.html, and gpu.parquet and
-    server.parquet where there was something to sample. The same spec into the same folder measures only what is
-    missing. Exit codes: 0 the level that is named is proven to meet the SLO, 6 that is undecided (one run seldom proves
-    it), 3 no level meets it, 2 bad input, 1 the run failed.
+    server.parquet where there was something to sample, scores.parquet where the set has scorers. The same spec into the
+    same folder measures only what is missing. Exit codes: 0 the level that is named is proven to meet the SLO, 6 that
+    is undecided (one run seldom proves it), 3 no level meets it, 2 bad input, 1 the run failed.
     """
+    from functools import partial
+
     from benchsuite.cli.spec_file import toml_of
     from benchsuite.input_files import read_workload
     from benchsuite.load.launched_sweep import plan_sweep, run_sweep
     from benchsuite.load.schedule import minutes_words, plan_points, plan_words, replayed, seconds_between
+    from benchsuite.load.sweep import SweepRunner
+    from benchsuite.quality.score import RowScorer
     from benchsuite.records import UNJUDGED
     from benchsuite.redact import printable
     from benchsuite.report.console import Console
@@ -113,7 +117,8 @@ def command(
         print_line(f"{plan_words(points)}; {price}; {minutes}")
         return 0
     with SweepView(quiet=quiet, console=console) as view:
-        result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s)
+        runner = partial(SweepRunner, scoring=RowScorer.of_run)
+        result = run_sweep(asked, plan, resume or output, view, ready_timeout_s=serve_timeout_s, runner=runner)
     for failure in result.failures:
         click.echo(printable(f"error: {failure}"), err=True)
     run = read_run(result.path, UNJUDGED)

@@ -164,13 +164,15 @@ def measure(
     view: View,
     note: Callable[[str], None],
     search: Callable[[SweepSpec], partial[FindRunner]] | None = None,
+    sweep_runner: Callable[..., SweepRunner] = SweepRunner,
 ) -> Iterator[Outcome]:
     """Measure every setting that was not measured to its end before; its outcome as soon as it is there.
 
     A server that does not start, or that ends under load, is an outcome, and the matrix goes on. Ctrl-C or SIGTERM
     stops after what is in flight: the outcome is "stopped" and the last one. note: gets a line on what comes next.
     search: makes what conducts the search of a setting, where they are searched; one whose best case is dearer than the
-    worst of another is given up. A GPU costs the same in all. Raises InputError, StoreError.
+    worst of another is given up. A GPU costs the same in all. sweep_runner: conducts the sweep of one that is not.
+    Raises InputError, StoreError.
     """
     order = measuring_order(matrix)
     paths = {one: path for one in order if (path := folder.kept_run(one, matrix.sweep_of(one))) is not None}
@@ -184,7 +186,7 @@ def measure(
         path = folder.attempts(setting)[-1]
         make_folder(path)
         note(f"{place}: starting {setting.serve}")
-        runner: Callable[..., SweepRunner] = SweepRunner
+        runner = sweep_runner
         if search is not None and (find := (asked := matrix.sweep_of(setting)).find) is not None:
             made = search(asked)
             sure = [one for k, where in paths.items() if (one := _sure_rate(where, k, find.confidence)) is not None]

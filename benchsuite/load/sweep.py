@@ -20,7 +20,7 @@ from pyarrow import Table, array, compute, concat_tables
 from benchsuite import __version__
 from benchsuite.base_url import api_address
 from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
-from benchsuite.errors import InputError, PointsError, RunError
+from benchsuite.errors import BenchsuiteError, InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.load.arrivals import schedule_hash
 from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, spec_at
@@ -55,8 +55,8 @@ from benchsuite.saturation import saturation
 from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec
-from benchsuite.store.files import MANIFEST
-from benchsuite.store.run_folder import RunFolder, new_run_id
+from benchsuite.store.files import MANIFEST, SCORES
+from benchsuite.store.run_folder import RunFolder, Scoring, new_run_id, not_kept, rows_to_score, write_scores
 from benchsuite.telemetry.host import describe_host, read_calibration
 from benchsuite.telemetry.recorder import open_recorder
 from benchsuite.telemetry.server_metrics import ServerState, read_state
@@ -230,6 +230,7 @@ class SweepRunner:
     on_begun: Callable[[Path], None]
     tokenizer: TextTokenizer | None
     times_s: tuple[float, ...] = ()  # of a trace
+    scoring: Callable[[Workload, str], Scoring] | None = None  # how answers are scored, by the run's id; None: not here
     _what: ClassVar = "the sweep"
 
     def __post_init__(self) -> None:
@@ -246,8 +247,27 @@ class SweepRunner:
             url, model = api.endpoints[0].base_url, api.plan.model
             manifest.endpoints.append(EndpointFacts(base_url=url, role="fallback", model=model))
         self._origin_ns: int = manifest.clock.origin_monotonic_ns or 0
+        self._scoring, self._keeps_text = self._scored(), spec.workload.save_text is True
+        self._keeps_text |= spec.workload.save_text == "auto" and self._scoring is not None
+        self.folder.left_out = not_kept(manifest)
         headers, pids = dict(probed.endpoints[0].headers), () if self.launched is None else self.launched.pids()
         self._recorder = open_recorder(spec, self._profile, headers, self.folder, self._origin_ns, pids, self.view.note)
+
+    def _scored(self) -> Scoring | None:
+        """What scores the answers, where the set has scorers."""
+        if self.scoring is None or all(prompt.scorer is None for prompt in self.workload.prompts):
+            return None
+        if self.spec.workload.fixed_length:
+            self.view.note("answers are not scored: made to a fixed length, they run on past their end")
+            return None
+        try:
+            scoring = self.scoring(self.workload, self.manifest.run_id)
+        except InputError as error:
+            self.view.note(f"answers are not scored: {error.what}: {error.given}")
+            return None
+        if self.spec.workload.save_text is False:
+            self.view.note("texts are not kept (--no-text): answers are scored after each point, and never again")
+        return scoring
 
     def run(self) -> SweepResult:
         spec, manifest, probed, prompts = self.spec, self.manifest, self.probed, self.workload.prompts
@@ -284,13 +304,17 @@ class SweepRunner:
                     )
                 if len(todo) < len(points):
                     self.view.note(f"{len(points) - len(todo)} of {len(points)} points are already measured")
+                keep_text = self._keeps_text or self._scoring is not None
                 with (
-                    WorkerPool(probed, spec, prompts, manifest.run_id, self._origin_ns) as self._pool,
+                    WorkerPool(
+                        probed, spec, prompts, manifest.run_id, self._origin_ns, keep_text=keep_text
+                    ) as self._pool,
                     watch_queues(spec, self._profile, self._pool.waiting),
                 ):
                     handlers.enter_context(signals_handled(handled, self._stop))
                     measured = self._conduct(points, planned, todo)
                     status = "stopped" if self._pool.stopping else "failed" if self._failures else "complete"
+            self._score()
         except RunError as error:
             error.add_line("go on", manifest.resume_command(self.folder.path))
             raise
@@ -312,6 +336,17 @@ class SweepRunner:
                     with signals_delayed(second_at_once=False):  # what has ended never says that it is running
                         self._write_manifest()
         return SweepResult(manifest.run_id, self.folder.path, status == "complete", measured, tuple(self._failures))
+
+    def _score(self) -> None:
+        """Score the complete points, where the texts are kept: what fails here can be done again."""
+        if self._scoring is None or not self._keeps_text or not self.manifest.complete_points:
+            return
+        try:
+            path = self.folder.path
+            n = write_scores(path, self._scoring(rows_to_score(path, self.manifest)), self._scoring.facts)
+            self.view.note(f"{n:,} answers scored: {path / SCORES}")
+        except BenchsuiteError as error:
+            self.view.note(f"not scored: {error.what}; benchsuite score {path}")
 
     def _points(self) -> list[PointPlan]:
         spec, n = self.spec, len(self.workload.prompts)
@@ -451,7 +486,8 @@ class SweepRunner:
         entry.clocks = ClockMark.now().changes_since(clocks)
         texts = {request_id: text for report in reports for request_id, text in report.texts.items()}
         count_tokens = None if self.tokenizer is None else partial(self._count_tokens, entry, texts)
-        n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens)
+        scoring = None if self._keeps_text else self._scoring
+        n_rows = self.folder.finish_point(plan.point_id, plan.attempt, count_tokens, scoring)
         rows = partial(self.folder.point_rows, plan.point_id, plan.attempt)
         entry.tokens |= self._length_errors(rows)
         if plan.open_loop is not None:

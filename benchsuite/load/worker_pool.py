@@ -124,11 +124,18 @@ def _limit_waits(pipe: Pipe) -> None:
 class WorkerPool:
     """The worker processes of a run, whose times count from origin_ns. Use as a context manager.
 
-    waiting: where they read how many requests wait at each endpoint.
+    waiting: where they read how many requests wait at each endpoint. keep_text: rows have the texts of their answers.
     """
 
     def __init__(
-        self, probed: Preflight, spec: SweepSpec, prompts: Sequence[Prompt], run_id: str, origin_ns: int
+        self,
+        probed: Preflight,
+        spec: SweepSpec,
+        prompts: Sequence[Prompt],
+        run_id: str,
+        origin_ns: int,
+        *,
+        keep_text: bool,
     ) -> None:
         context, self.n_workers = multiprocessing.get_context("spawn"), spec.load.n_workers
         with _starting_processes():  # from the process too with which Python tracks what is shared
@@ -146,7 +153,7 @@ class WorkerPool:
             _without_bodies(probed),
             tuple(RequestBodies(prompts, plan) for plan in plans),
             self._shared,
-            PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, spec.workload.save_text),
+            PointContext(run_id, "", None, 0, 0, origin_ns, probed.plan.stream, keep_text),
             spec.load.driver,
             self.n_workers,
             self._connect_s,

@@ -85,8 +85,9 @@ def print_judgement(
         say(console, uneven, indent=2)
     if any(use.api_requests for use in judgement.fallback.values()):
         _print_table(console, tables.FALLBACK, judgement.fallback.items(), "fallback")
-    samples = [name for name in ("gpu.parquet", "server.parquet", "serve.log") if (path / name).exists()]
-    files = ", ".join(["report.html", "summary.json", "requests.parquet", *samples, "manifest.json"])
+    others = ("gpu.parquet", "server.parquet", "scores.parquet", "serve.log")
+    there = [name for name in others if (path / name).exists()]
+    files = ", ".join(["report.html", "summary.json", "requests.parquet", *there, "manifest.json"])
     say(console, f"files in {path}: {files}", style="dim")
 
 

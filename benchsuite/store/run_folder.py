@@ -3,6 +3,9 @@
 While a point runs, each worker appends its rows to a journal. At the point's end its journals become
 points/<part>.parquet; at the run's end those become requests.parquet. The samples of GPUs and servers are logs that
 become gpu.parquet and server.parquet. Every file but a journal or a log appears whole or not at all.
+
+Answers whose texts are not kept are scored from a point's journals, before these are gone: points/<part>.scores, which
+become scores.parquet.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,6 +86,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.left_out: Collection[str] = ()  # columns of the journals that no other file gets
         self._lock: int | None = None
         with os_error_as(InputError, "the output folder cannot be created", path):
             path.mkdir(parents=True, exist_ok=True)
@@ -154,16 +159,27 @@ class RunFolder:
         paths = (self.path / JOURNALS / f"{name}.s{session}.samples" for session in count(self._sessions))
         return SampleLog(next(path for path in paths if not path.exists()), name)  # a killed one may be in no manifest
 
-    def finish_point(self, point_id: str, attempt: int = 0, amend: Callable[[pa.Table], pa.Table] | None = None) -> int:
+    def finish_point(
+        self,
+        point_id: str,
+        attempt: int = 0,
+        amend: Callable[[pa.Table], pa.Table] | None = None,
+        scoring: Scoring | None = None,
+    ) -> int:
         """Compact the journals of an attempt into its Parquet file, a row group at a time; the number of its rows.
 
-        A row group is sorted by schedule. amend: changes its rows.
+        A row group is sorted by schedule. amend: changes its rows. scoring: scores its answers first, for their texts
+        are gone then: whatever happens, a point's rows without journals have their scores.
         """
         part, damage = part_name(point_id, attempt), dict[Path, str]()
         with os_error_as(StoreError, "the rows of a point cannot be merged", self.path):
             reach("compaction")
             journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
-            tables = sorted_groups(table for path in journals for table in journal_tables(path, SCHEMA, damage))
+            rows = (table for path in journals for table in journal_tables(path, SCHEMA, damage))
+            if scoring is not None:
+                _write_scores(self.path / POINTS / f"{part}.scores", scoring(rows), scoring.facts)
+                rows = (table for path in journals for table in journal_tables(path, SCHEMA, damage))
+            tables = sorted_groups(table.drop_columns([*self.left_out]) for table in rows)
             n_rows = write_parquet(
                 self.path / POINTS / f"{part}.parquet", tables if amend is None else map(amend, tables), SCHEMA
             )
@@ -184,23 +200,36 @@ class RunFolder:
             reach("compaction")
             damage: dict[Path, str] = {}
             found = {file: read_samples(self.path, name, damage) for name, file in SAMPLES.items()}
+            if any(files_in(self.path / POINTS, "*.scores")):
+                scores = all_scores(self.path, damage)
+                if self.path / SCORES in damage:
+                    put_aside(self.path / SCORES, self.path)
+                if scores is not None:
+                    _write_scores(self.path / SCORES, scores.table, scores.facts)
             # once for what there is, and whether all of it can be read; then again, a row group at a time
-            schema = at_schema(SCHEMA, (table.schema.empty_table() for table in row_tables(self.path, damage))).schema
-            tables = {REQUESTS: row_tables(self.path, damage)} | {k: v for k, v in found.items() if v is not None}
+            rows = partial(row_tables, self.path, damage, self.left_out)
+            schema = at_schema(SCHEMA, (table.schema.empty_table() for table in rows())).schema
+            tables = {REQUESTS: rows()} | {k: v for k, v in found.items() if v is not None}
             for file, table in tables.items():
                 if self.path / file in damage:  # its parts are there still
                     put_aside(self.path / file, self.path)
                 write_parquet(self.path / file, table, schema)
-            for path in damage.keys() - {self.path / file for file in tables}:  # their good rows are in the whole now
-                put_aside(path, self.path)
+            for path in damage.keys() - {self.path / file for file in (*tables, SCORES)}:
+                put_aside(path, self.path)  # its good rows are in the whole now
             for folder in (self.path / POINTS, self.path / JOURNALS):
                 clear(folder)
                 with suppress(OSError):  # what somebody else put there stays
                     folder.rmdir()
 
 
+def not_kept(manifest: RunManifest) -> tuple[str, ...]:
+    """Columns that a run's journals may have and its other files not: the texts, where they are not to be kept."""
+    workload = manifest.spec.get("workload")
+    return ("text",) if isinstance(workload, dict) and workload.get("save_text") is False else ()
+
+
 _JOURNAL = re.compile(r"[A-Za-z0-9._-]+\.w\d+\.arrows|(gpu|server)\.s\d+\.samples")
-_OURS = {JOURNALS: _JOURNAL, POINTS: re.compile(r"[A-Za-z0-9._-]+\.parquet")}
+_OURS = {JOURNALS: _JOURNAL, POINTS: re.compile(r"[A-Za-z0-9._-]+\.(parquet|scores)")}
 
 
 def sorted_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -253,6 +282,7 @@ def recover(path: Path) -> Run:
     try:
         assert folder.before is not None
         manifest = folder.before
+        folder.left_out = not_kept(manifest)
         for point in manifest.points:
             if point.status == "running":
                 point.status = "interrupted"
@@ -278,6 +308,14 @@ def write_whole_run(path: Path, manifest: dict[str, Any], rows: Iterable[dict[st
     write_parquet(path / REQUESTS, pa.Table.from_pylist(list(filled), schema=SCHEMA).sort_by("sent_s"))
     stamp = {"created": datetime.now(UTC).isoformat(), "benchsuite": __version__}
     write_json(path / MANIFEST, stamp | manifest)
+
+
+class Scoring(Protocol):
+    """Scores the rows of a run. facts: as `Scores` has them, without the run."""
+
+    facts: dict[str, Any]
+
+    def __call__(self, tables: Iterable[pa.Table]) -> Iterator[ScoreRecord]: ...
 
 
 class Scores(NamedTuple):
@@ -406,7 +444,7 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 facts = entry.stat(follow_symlinks=False)
-                if entry.name.endswith((".json", ".parquet", ".arrows", ".samples")):
+                if entry.name.endswith((".json", ".parquet", ".scores", ".arrows", ".samples")):
                     found[entry.path] = (facts.st_ino, 0 if folder.name == JOURNALS else facts.st_mtime_ns)
     return found
 
@@ -515,6 +553,29 @@ def read_samples(path: Path, name: str, damage: dict[Path, str] | None = None) -
     return at_schema(schema, [*tables, *logs]) if tables or logs else None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else measures into the run folder meanwhile, or scores it. Raises InputError, PointsError."""
+    read_manifest(path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            what = "another benchsuite is measuring into this folder, or scoring it"
+            raise InputError(what, where=str(path), hint="wait until it has ended")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def rows_to_score(path: Path, manifest: RunManifest) -> Iterator[pa.Table]:
+    """The row groups of a run's complete points, without what no scorer reads."""
+    left_out = set(SCHEMA.names) - SCORED
+    with _unreadable(path):
+        for table in row_tables(path, {}, left_out):
+            yield _judged(table, manifest)
+
+
+SCORED = {*ScoreRecord._fields, "status", "finish_reason", "text", "scheduled_s", "window_start_s", "window_end_s"}
 _FACTS = b"benchsuite.scores"
 
 
@@ -523,34 +584,57 @@ def write_scores(path: Path, rows: Iterable[ScoreRecord], facts: Mapping[str, An
 
     facts: as `Scores` has them.
     """
+    return _write_scores(path / SCORES, rows, facts)
+
+
+def _write_scores(file: Path, rows: Iterable[ScoreRecord] | pa.Table, facts: Mapping[str, Any]) -> int:
     schema = SCORE_SCHEMA.with_metadata({**SCORE_SCHEMA.metadata, _FACTS: json_text(facts).encode()})
+    if isinstance(rows, pa.Table):
+        return write_parquet(file, [rows], schema)
     left = iter(rows)
     groups = iter(lambda: list(islice(left, ROW_GROUP)), [])
     tables = (pa.Table.from_pylist([row._asdict() for row in group], SCORE_SCHEMA) for group in groups)
-    return write_parquet(path / SCORES, tables, schema)
+    return write_parquet(file, tables, schema)
 
 
 def read_scores(path: Path, manifest: RunManifest, damage: dict[Path, str]) -> Scores | None:
     """The scores in a run folder; None where there are none, or a file that is damaged or of another run."""
-    file, metadata = path / SCORES, dict[bytes, bytes]()
-    try:
-        table = at_schema(SCORE_SCHEMA, parquet_tables(file, SCORE_SCHEMA, metadata=metadata))
-        facts = read_json(metadata.get(_FACTS, b"null"))
-        if not isinstance(facts, dict) or facts.get("run_id") != manifest.run_id:
-            raise ValueError("it is not of this run")
-        least, most = pc.min_max(table["score"]).as_py().values()
-        lacking = [name for name in table.column_names if name not in _MAY_LACK and table[name].null_count]
-        if lacking or not 0 <= (least or 0) <= (most or 0) <= 1 or pc.any(pc.is_nan(table["score"])).as_py():
-            raise ValueError(f"it lacks {', '.join(lacking)}" if lacking else "a score is not between 0 and 1")
-    except FileNotFoundError:
+    found = all_scores(path, damage)
+    if found is not None and found.facts.get("run_id") != manifest.run_id:
+        damage[path / SCORES] = f"{SCORES} is not of this run: {_AGAIN}"
         return None
-    except (OSError, ValueError) as error:
-        words = "its scores are left out, and `benchsuite score` makes them again"
-        damage[file] = f"{file.name} cannot be used ({str(error)[:120]}): {words}"
-        return None
-    return Scores(_judged(table, manifest), facts)
+    return found and Scores(_judged(found.table, manifest), found.facts)
 
 
+def all_scores(path: Path, damage: dict[Path, str]) -> Scores | None:
+    """Those of scores.parquet, and of points that are not in it yet; the facts of the last of them."""
+    tables, facts = list[pa.Table](), dict[str, Any]()
+    there: set[str] = set()
+    for file in (path / SCORES, *files_in(path / POINTS, "*.scores")):
+        metadata: dict[bytes, bytes] = {}
+        try:
+            if file.stem in there:
+                continue
+            table = at_schema(SCORE_SCHEMA, parquet_tables(file, SCORE_SCHEMA, metadata=metadata))
+            known = read_json(metadata.get(_FACTS, b"null"))
+            if not isinstance(known, dict):
+                raise ValueError("it does not say what it is")
+            least, most = pc.min_max(table["score"]).as_py().values()
+            lacking = [name for name in table.column_names if name not in _MAY_LACK and table[name].null_count]
+            if lacking or not 0 <= (least or 0) <= (most or 0) <= 1 or pc.any(pc.is_nan(table["score"])).as_py():
+                raise ValueError(f"it lacks {', '.join(lacking)}" if lacking else "a score is not between 0 and 1")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            damage[file] = f"{file.name} cannot be used ({str(error)[:120]}): {_AGAIN}"
+            continue
+        there.update(_parts(table).unique().to_pylist())
+        tables.append(table)
+        facts = known
+    return Scores(pa.concat_tables(tables), facts) if tables else None
+
+
+_AGAIN = "its scores are left out, and `benchsuite score` makes them again where the texts were kept"
 _MAY_LACK = {name for name, hint in get_type_hints(ScoreRecord).items() if type(None) in get_args(hint)}
 
 

@@ -11,7 +11,7 @@ from factory import run_folder as run_folder_of
 
 from benchsuite.errors import InputError
 from benchsuite.quality import score
-from benchsuite.quality.score import RowScorer, Scorer, score_facts
+from benchsuite.quality.score import RowScorer, Scorer
 from benchsuite.records import ScoreRecord
 from benchsuite.results import AnswerScore
 from benchsuite.store.files import SCHEMA, at_schema
@@ -82,7 +82,7 @@ def test_only_prompts_with_a_scorer_count():
     found = scored({"text": "C", "prompt_id": "free"}, {"text": "C", "prompt_id": "z"}, {"text": "D", "prompt_id": "b"})
     assert [(one.request_id, one.score) for one in found] == [("r2", 1.0)]
     assert json.loads(found[0].parts) == {"options": {"labels": 4}, "prompt": "2?"}
-    assert score_facts(PROMPTS) == {"exam": {"same": 3}, "": {"same": 3}}
+    assert RowScorer(PROMPTS).facts["by_scenario"] == {"exam": {"same": 3}, "": {"same": 3}}
 
 
 def test_a_rates_warm_up_and_tail_have_no_score():
@@ -93,7 +93,7 @@ def test_a_rates_warm_up_and_tail_have_no_score():
 
 def test_without_texts_there_is_no_score():
     """A run that kept no texts is refused: no answer of it is a wrong one."""
-    with pytest.raises(InputError, match="keeps no texts"):
+    with pytest.raises(InputError, match="kept no texts"):
         scored({"text": None})
 
 
