@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 from benchsuite.cli.options import PATH, json_option, print_json
-from benchsuite.level import Level
 
 
 @click.command(
@@ -34,40 +31,22 @@ def command(run: Path, workload: str | None, scorers: tuple[str, ...], only: str
     A sweep scores by itself where prompts have a scorer. Leaves scores.parquet in the run folder: a row for each
     request of a scored prompt, failed ones too, which score 0. Needs the answers' texts, and the same prompts.
     """
-    from benchsuite.api import score
+    from benchsuite.api import decide, score
     from benchsuite.errors import InputError
-    from benchsuite.report.console import Console, say, table
-    from benchsuite.report.format import level_head, percent
+    from benchsuite.report.console import Console, say
+    from benchsuite.report.export import quality_json
+    from benchsuite.report.terminal import print_quality
 
     for text in scorers:
         if "=" not in text:
             raise InputError("a scorer names its scenario", where="--scorer", given=text, expected="SCENARIO=NAME")
     given = {scenario: name for scenario, _, name in (text.partition("=") for text in scorers)}
-    stored = score(run, workload=workload, scorers=given, only=only).stored
-    assert stored.scores is not None
-    levels = {point.point_id: point.level for point in stored.manifest.complete_points if point.level is not None}
-    groups: dict[tuple[Level, str | None, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in stored.scores.table.to_pylist():
-        groups[levels[row["point_id"]], row["scenario"], row["scorer"]].append(row)
-    rows: list[dict[str, Any]] = []
-    for level, scenario, scorer in sorted(groups, key=lambda one: (one[0], one[1] or "", one[2])):
-        each = groups[level, scenario, scorer]
-        judged = [row["score"] for row in each if row["score"] is not None]
-        mean = sum(judged) / len(judged) if judged else None
-        counts = {"n": len(each), "unread": sum(row["how"] == "unread" for row in each)}
-        counts |= {name: sum(row[name] for row in each) for name in ("cut", "failed")}
-        names = {"scenario": scenario, "scorer": scorer, "score": mean}
-        rows.append(level.named() | names | counts | {"not_judged": len(each) - len(judged)})
+    (judgement,) = decide(score(run, workload=workload, scorers=given, only=only))
     if as_json:
-        print_json(rows)
+        levels = ((j.point.level, j.quality) for j in judgement.judged)
+        print_json([level.named() | quality_json(of) for level, of in levels if of is not None])
         return 0
-    console, shown = Console(), ("n", "unread", "cut", "failed", "not_judged")
-    heads = (level_head(levels.values()), "scenario", "scorer", "score", *(name.replace("_", " ") for name in shown))
-    cells = [
-        [f"{row.get('concurrency', row.get('rate_per_s')):g}", row["scenario"] or "-", row["scorer"],
-         percent(row["score"]), *(f"{row[name]:,}" for name in shown)]
-        for row in rows
-    ]  # fmt: skip
-    console.print(table(console, heads, cells, left=("scenario", "scorer")))
-    say(console, f"{stored.scores.table.num_rows:,} answers scored: {run / 'scores.parquet'}", style="dim")
+    console = Console()
+    print_quality(judgement, console)
+    say(console, f"scores in {run / 'scores.parquet'}; `benchsuite report {run}` writes its report again", style="dim")
     return 0
