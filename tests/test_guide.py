@@ -171,7 +171,7 @@ def shrunk(words: list[str]) -> list[str]:
 # the pages whose commands run in one folder, one after the other
 GROUPS = {
     "a GPU box": ("gpu-box", "reference"),
-    "own requests": ("own-requests",),
+    "own requests": ("own-requests", "quality"),
     "rates": ("rates",),
     "CI": ("ci",),
     "README": ("README",),
