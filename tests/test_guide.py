@@ -171,7 +171,8 @@ def shrunk(words: list[str]) -> list[str]:
 # the pages whose commands run in one folder, one after the other
 GROUPS = {
     "a GPU box": ("gpu-box", "reference"),
-    "own requests": ("own-requests", "quality"),
+    "own requests": ("own-requests",),
+    "quality": ("quality",),
     "rates": ("rates",),
     "CI": ("ci",),
     "README": ("README",),
