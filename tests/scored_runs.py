@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def scored_folder(
             found = AnswerScore(0.0, how=one["status"])
         elif not isinstance(found, AnswerScore):
             found = AnswerScore(float(found), "C", "bare")
-        parts = None if found.parts is None else str(found.parts).replace("'", '"')
+        parts = None if found.parts is None else json.dumps(found.parts)
         where = (one[name] for name in ("point_id", "repeat", "attempt", "request_id", "prompt_id", "scenario"))
         of_answer = found.score, found.reading or None, found.how, cut(one["prompt_id"]), failed, parts
         rows.append(ScoreRecord(*where, scorer, 1, *of_answer))  # type: ignore[arg-type]

@@ -107,6 +107,9 @@ def usd_per_point(usd: float | None, points: float) -> float | None:
     return usd / points if usd is not None and points > 0 else None
 
 
+_LOG_CAP = 50.0  # two runs that differ much: e^50 times as much is no cost
+
+
 def usd_per_correct(cost: Estimate | None, runs: int, quality: ScenarioQuality | Quality) -> Estimate | None:
     """Dollars for a correct answer: the share of a level's cost that its scored requests had of the time in flight,
     over the sum of their scores.
@@ -129,12 +132,12 @@ def usd_per_correct(cost: Estimate | None, runs: int, quality: ScenarioQuality |
     costs, method = np.ones(DRAWS), "items resampled, the cost of one run as exact"
     if cost.low and cost.high and cost.n > 1:
         t, half = rng.standard_t(cost.n - 1, DRAWS), special.stdtrit(cost.n - 1, 1 - ALPHA / 2)
-        costs, method = np.exp(math.log(cost.high / cost.low) / 2 / half * t), f"{cost.n} runs and items resampled"
-    with np.errstate(divide="ignore"):
-        per = spent * costs / (n * drawn)
+        logs = np.clip(math.log(cost.high / cost.low) / 2 / half * t, -_LOG_CAP, _LOG_CAP)
+        costs, method = np.exp(logs), f"{cost.n} runs and items resampled"
+    per = np.where(drawn > 0, spent * costs / (n * np.where(drawn > 0, drawn, 1.0)), np.inf)
     low, high = (float(end) for end in np.quantile(per, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf"))
     value = usd_per_point(spent, points)
-    low = low if value is None else min(low, value)
+    low, high = (low, high) if value is None else (min(low, value), max(high, value))
     return Estimate(value, low, high if math.isfinite(high) else None, len(by_item), method)
 
 

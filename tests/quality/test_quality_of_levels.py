@@ -141,6 +141,21 @@ def test_a_score_that_may_be_zero_has_no_upper_end_of_the_cost(tmp_path: Path) -
     assert found.low == pytest.approx(one.cost.cost_usd / 50 / 0.0713, rel=0.05)
 
 
+def test_runs_that_differ_much_and_hours_that_are_free_have_a_cost(tmp_path: Path) -> None:
+    """Two runs, one six times as long: t with one degree of freedom draws any cost. A free hour costs nothing."""
+    slow = lambda one: one._replace(closed_s=one.closed_s + 5 * one.repeat)  # noqa: E731
+    path = scored_folder(
+        tmp_path / "run", lambda name, *_: float(number(name) < 15), levels=(2,), requests=20, repeats=2, row=slow
+    )
+    one = first(path)
+    found = one.quality.usd_per_correct
+    assert found.low < found.value < found.high
+    free = first(scored_folder(tmp_path / "free", lambda *_: 1.0, levels=(2,), usd_per_hour=0.0))
+    assert (free.quality.usd_per_correct.value, free.quality.usd_per_correct.high) == (0.0, 0.0)
+    unknown = first(scored_folder(tmp_path / "unknown", lambda *_: 1.0, levels=(2,), usd_per_hour=None))
+    assert unknown.quality.usd_per_correct is None
+
+
 def test_prompts_without_a_scorer_leave_score_and_cost(tmp_path: Path) -> None:
     """A quarter of the requests has no scorer; at two users without noise each takes as long as any other."""
     one = first(
