@@ -22,7 +22,7 @@ _LETTER: _Styles = {
            "Thus {x} is the correct answer.", '{{"answer": "{x}"}}',
            "Answer: {y}\nI need to correct this.\nAnswer: {x}",
            "<think>Maybe {y}. The answer is {y}.</think>\n\n**Answer: {x}**"),
-    "zh": ("{x}", "答案：{x}", "答案是{x}。", "**答案：** {x}", "【答案】{x}", "故选{x}。", "{x}项正确。",
+    "zh": ("{x}", "答案：{x}", "答案是{x}。", "**答案：** {x}", "【答案】{x}", "故选{x}。", "本题选{x}项。",
            "综上所述，正确选项为 {x}。", "答案：{y}\n更正：答案应为{x}。",
            "<think>可能选{y}，答案是{y}。</think>\n\n答案：{x}"),
 }  # fmt: skip

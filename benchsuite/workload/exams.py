@@ -40,12 +40,8 @@ _LABELLED = re.compile(r"[(（\[]?([A-Z])\s*(?:[)）\].、．:：]\s*|\s+)", re.
 _CJK = re.compile("[\u3400-\u9fff]")
 _ROLE = re.compile(r"\A\*\*User\*\*:[ ]*\n?|^\*\*(?:System|Assistant|User)\*\*:", re.M)
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
-COLUMNS = {*_OPTIONS, *_QUESTIONS, *_ANSWERS[:12], "opa", "opb"} - {
-    "cop",
-    "option",
-    "stem",
-    "candidates",
-}  # that make a table
+_NO_HEADER = {"cop", "option", "stem", "candidates"}  # words that a line of text may begin with
+COLUMNS = {*_OPTIONS, *_QUESTIONS, *_ANSWERS[:12], "opa", "opb"} - _NO_HEADER
 _ASK = {
     ("en", False): 'Exactly one option is correct. Reply with its letter only, in the form "Answer: X".',
     ("en", True): 'One or more options are correct. Reply with all of their letters only, in the form "Answer: XYZ".',
@@ -107,7 +103,7 @@ def _blank(value: Any) -> bool:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split())  # the case stays: Gg is not gg
 
 
 def _options(row: Row, keys: Sequence[str]) -> list[str]:
@@ -205,7 +201,9 @@ def _read(value: Any, texts: Sequence[str]) -> dict[str, str]:
     text = unicodedata.normalize("NFKC", str(value)).strip()
     same = [label for label, option in zip(labels, texts, strict=True) if _plain(option) == _plain(text)]
     if isinstance(value, str):
-        letters = re.sub(r"[\s,、;/和&()\[\]【】.。]|and", "", text)
+        letters = re.sub(
+            r"^(?:op|option|choice|选项)[_ ]?(?=[A-Za-z]$)|[\s,、;/和&()\[\]【】.。]|\band\b", "", text, flags=re.I
+        )
         letters = letters.upper() if len(letters) == 1 else letters
         headed = _LABELLED.match(text)
         if letters and {*letters} <= {*labels} and len({*letters}) == len(letters):
@@ -254,7 +252,8 @@ class Answers:
             zero, most = (f"{unit} {self.proved[way]}" for way in (FROM_0, FROM_1))
             return f"the answers are numbers that count neither from 1 ({zero}) nor from 0 ({most})"
         no_row = f"no {unit} has the answer 0, and none the number of its options"
-        return f"the answers are numbers that may count from 0 or from 1: {no_row}" if self.undecided else None
+        alone = self.undecided and not self.proved  # else the rows are named, one by one
+        return f"the answers are numbers that may count from 0 or from 1: {no_row}" if alone else None
 
     def decided(self, prompt: Prompt) -> Prompt:
         """The prompt with its reference. Raises ValueError where the file leaves it open."""

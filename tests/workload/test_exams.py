@@ -128,6 +128,18 @@ def test_csv_and_parquet() -> None:
     assert known(parse_workload(cells, where="exam.csv")) == [("A", "choice", "AB"), ("B", "choice", "AB")]
 
 
+def test_tables_as_they_are_published() -> None:
+    """CMMLU's first column has no name; CMExam's options are lines in a cell; Excel's semicolons."""
+    cmmlu = ",Question,A,B,C,D,Answer\n0,食品法典由什么组织制定,CAC,IAC,CCC,ICC,A\n1,另一题,甲,乙,丙,丁,D\n"
+    cmexam = 'Question,Options,Answer,Explanation\n"首选药是","A 甲\nB 乙\nC 丙",BC,"见\n上文"\n'
+    cmexam += '下列正确的是,"A 甲\nB 乙",A,无\n'
+
+    assert known(parse_workload(cmmlu, where="cmmlu.csv")) == [("A", "choice", "ABCD"), ("D", "choice", "ABCD")]
+    assert known(parse_workload(cmexam, where="x.csv")) == [("BC", "choices", "ABC"), ("A", "choice", "AB")]
+    excel = "题目;选项A;选项B;答案\n水是什么;H2O;CO2;A\n"
+    assert known(parse_workload(excel, where="excel.csv")) == [("A", "choice", "AB")]
+
+
 def test_numbers_from_0_or_1() -> None:
     """Whether numbers count from 0 or 1 is told by all rows: one with 0, or with the number of its options."""
     last = MEDMCQA | {"id": "m2", "question": "Another?", "cop": 4}
@@ -162,6 +174,14 @@ def test_a_letter_that_is_a_text() -> None:
     assert (
         "line 1: the answer may be B as a letter or A as an option's text, and the other rows do not tell which" in text
     )
+
+
+def test_case_tells_options_apart() -> None:
+    """Genotypes differ in their case alone; and an answer may name its column."""
+    row = {"question": "Which is heterozygous?", "A": "GG", "B": "gg", "C": "Gg", "answer": "Gg"}
+
+    assert known(read(row)) == [("C", "choice", "ABC")]
+    assert known(read(row | {"answer": "opc"}, row | {"question": "a?", "answer": "Option B"}))[0][0] == "C"
 
 
 def test_rows_without_an_answer() -> None:
@@ -206,6 +226,14 @@ def test_mistakes_name_line_and_column() -> None:
         "line 12: answer: 7 is none of the options A, B, nor the text or number of one",
     ):
         assert any(line.strip() == expected for line in lines), expected
+
+
+def test_a_number_among_letters_is_named() -> None:
+    """In a file of letters a single number is a mistake of its line: nothing tells what it counts from."""
+    good = {"question": "Good?", "options": ["x", "y", "z"], "answer": "A"}
+    text = refused(jl(good, good | {"question": "Odd?", "answer": 1}))
+
+    assert "line 2: the answer may be B as a number from 0 or A as a number from 1, and the other rows do not" in text
 
 
 def test_copies_are_counted() -> None:
