@@ -37,7 +37,8 @@ def route_of(value: Any) -> tuple[str, str]:
     return next(((route, endpoint) for route, endpoint in _ROUTES.items() if path.endswith(route)), ("", ""))
 
 
-def _base_url(value: str) -> str:
+def plain_base_url(value: str) -> str:
+    """The URL below which the API's version lies. Raises ValueError, with what was expected."""
     form = "expected http://HOST[:PORT] or https://HOST[:PORT], with or without /v1"
     parts = urlsplit(_url_without_user(value))
     try:
@@ -86,5 +87,5 @@ def api_address(base_url: str) -> ApiAddress:
     return ApiAddress(f"{parts.scheme}://{parts.netloc}{path}", version, parts.query and f"?{parts.query}")
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrl = Annotated[str, AfterValidator(plain_base_url)]
 MetricsUrl = Annotated[str, AfterValidator(_url_without_user)]

@@ -64,6 +64,8 @@ TABLE = {
     "models": Limit(2000, "models", "a list of models", _CUT, "--model"),
     "facts": Limit(100, "facts", "what a server reports about itself", _CUT),
     "problems": Limit(100, "problems", "problems of telemetry in the manifest", _CUT),
+    "judged_chars": Limit(32_000, "characters", "an answer as a judge sees it", "its middle is left out"),
+    "verdict_s": Limit(300, "seconds", "a judge's response", "it is asked again"),
     "json_line_bytes": Limit(MIB, "bytes", "a progress line while a server downloads a model", "the download fails"),
     # waits for it
     "connect_s": Limit(10, "seconds", "a connection", _LATE, "--connect-timeout-s"),

@@ -480,6 +480,20 @@ WARNINGS: dict[str, WarningType] = {
         "warning", "a file of the run folder is damaged: the rest of a journal is lost, other files come from parts, "
         "impossible samples are left out",
         "{files}", "measure the incomplete points again; no figure includes samples after the damage"),
+    # scores of answers
+    "judge_cannot_tell": WarningType(
+        "error", "a judge's sensitivity and specificity sum to less than 1.5, or fewer than 20 control verdicts came",
+        "the judge {judge} cannot tell right from wrong: sensitivity {sensitivity}, specificity {specificity}, whose "
+        "sum is below {least} or unknown", "another judge, or a clearer rubric"),
+    "judge_same_family": WarningType(
+        "warning", "a judge's name is of the candidate's family",
+        "the judge {judge} is of the same family ({family}) as {model}, and judges prefer answers like their own",
+        "a judge of another maker"),
+    "judge_under_test": WarningType(
+        "warning", "the judge's URL is that of the server that was measured",
+        "the judge {judge} is asked at the server that was measured: a model judges its own answers, and what judging "
+        "leaves in its caches is in what is measured next", "a judge elsewhere; restart the server before the next "
+        "measurement"),
     # tables of points from elsewhere
     "throughput_identity": WarningType(
         "warning", "a table of points has another throughput than its formula gives",
@@ -526,6 +540,8 @@ _EFFECTS = {
     "the score is that of other questions": "scored_with_salt",
     "the score differs from run to run": "sampled_without_seed",
     "what is cheaper there is worse": "quality_falls",
+    "the judge's scores rank nothing": "judge_cannot_tell",
+    "the judge's scores may be too high": "judge_same_family judge_under_test",
     "another level may be the optimum": "fragile_optimum near_miss run_cut_short",
     "no figure changes": "api_key_readable usage_without_reasoning events_not_separated not_json_after_end "
     "last_chunk_missing length_and_chunked loose_http content_type_of_another fallback_used gpu_util_low gpu_memory "

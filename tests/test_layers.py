@@ -5,7 +5,8 @@ core       workload, load.schedule, load.arrivals, load.search, client but for c
            analysis, economics, quality but for its judge, and what report draws with: words but the clock, and core;
            never a socket, a file, a clock, a process or a terminal. economics.prices and workload.wineval may read the
            tables that are bundled with them.
-edges      client.connection, client.reference_clients, telemetry, serving, store: words and core; no conductor.
+edges      client.connection, client.reference_clients, telemetry, serving, store, quality.judge: words and core; no
+           conductor. quality.judge asks through telemetry.http, and only the face imports it.
 conductors load: all of the above.
 judgement  analysis, economics, quality, report never import what measures (client, load, telemetry, serving), nor the
            reverse.
@@ -36,7 +37,7 @@ CORE = (
     "servers",
     "analysis", "economics",
     "quality.normalise", "quality.choice", "quality.text", "quality.correction", "quality.structure", "quality.score",
-    "quality.paired", "quality.levels",
+    "quality.paired", "quality.levels", "quality.rubric",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")
@@ -59,7 +60,7 @@ LIBRARIES = {
     "huggingface_hub": ("input_files",),
     "httptools": ("client.http",),
     "httpcore": ("telemetry.http",),
-    "httpx": ("client.reference_clients", "load", "telemetry.server_metrics", "telemetry.http"),
+    "httpx": ("client.reference_clients", "load", "quality.judge", "telemetry.server_metrics", "telemetry.http"),
     "jinja2": ("report.page",),
     "jsonschema": ("quality.structure",),
     "markupsafe": ("report.page",),
@@ -186,7 +187,7 @@ def core_touches_nothing(file: File) -> Iterator[str]:
 
 
 def edges_know_no_conductor(file: File) -> Iterator[str]:
-    if within(file.module, ("client", "telemetry", "serving", "simulator", "store", "input_files")):
+    if within(file.module, ("client", "telemetry", "serving", "simulator", "store", "input_files", "quality.judge")):
         for line, name in file.ours:
             if within(name, ("load",)):
                 yield file.offence(line, f"is an edge and imports {name}")
@@ -209,6 +210,8 @@ def what_measures_judges_nothing(file: File) -> Iterator[str]:
 def what_judges_measures_nothing(file: File) -> Iterator[str]:
     if within(file.module, JUDGES):
         for line, name in file.ours:
+            if (file.module, name) == ("quality.judge", "telemetry.http"):
+                continue  # the one that asks
             if within(name, ("client", "load", "telemetry", "serving", "simulator", "input_files", "cli")):
                 yield file.offence(line, f"judges and imports {name}")
 
@@ -218,6 +221,13 @@ def nobody_knows_the_face(file: File) -> Iterator[str]:
         for line, name in file.ours:
             if within(name, ("cli",)):
                 yield file.offence(line, f"imports {name}")
+
+
+def the_face_alone_asks_a_judge(file: File) -> Iterator[str]:
+    if not within(file.module, ("cli", "api")):
+        for line, name in file.ours:
+            if within(name, ("quality.judge",)):
+                yield file.offence(line, f"imports {name}, which asks over the network")
 
 
 def one_place_reads_the_clock(file: File) -> Iterator[str]:
@@ -243,6 +253,7 @@ RULES = (
     what_measures_judges_nothing,
     what_judges_measures_nothing,
     nobody_knows_the_face,
+    the_face_alone_asks_a_judge,
     one_place_reads_the_clock,
     libraries_have_their_places,
 )

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from benchsuite.analysis.requests import in_window
 from benchsuite.errors import InputError, did_you_mean, read_json
-from benchsuite.quality import choice, correction, structure
+from benchsuite.quality import choice, correction, rubric, structure
 from benchsuite.quality import text as texts
 from benchsuite.quality.normalise import VERSION, answer_of
 from benchsuite.records import ScoreRecord, end_kind
@@ -41,6 +41,7 @@ SCORERS: dict[str, Scorer] = {
     "rouge_l": Scorer(1, texts.rouge_l, texts.check_tokens, graded=True),
     "correction": Scorer(1, correction.correction, correction.check_correction, graded=True),
     "json": Scorer(1, structure.json, structure.check_json, graded=True),
+    "judge": Scorer(1, rubric.judge, rubric.check_judge, graded=True),
 }
 _READING_CHARS = 200
 
