@@ -6,7 +6,7 @@ are imported when the first is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from benchsuite.load.find import FindRunner
     from benchsuite.manifest import RunManifest
     from benchsuite.matrix_spec import MatrixSpec
+    from benchsuite.quality.judge import Judge
     from benchsuite.report.ab import AbResult
     from benchsuite.report.judge import Judgement, PriceOverride
     from benchsuite.results import Decision
@@ -497,12 +498,18 @@ def score(
     workload: str | Path | None = None,
     scorers: Mapping[str, str] | None = None,
     only: str | None = None,
+    judge: Judge | None = None,
+    judge_rubric: Path | None = None,
+    judge_control: Path | None = None,
+    said: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Score the answers of a run again, those of its complete points, as `benchsuite score` does.
 
     workload: the request set, where it is not where it was: the same prompts, with the references of today. scorers: by
     scenario, or "*" for all, what its prompts with a reference are scored by: a name, or JSON of a name and options.
-    only: this scenario is scored again, the scores of the others stay. Raises InputError, StoreError.
+    only: this scenario is scored again, the scores of the others stay. judge: gives the scores of rubrics, and
+    judge_rubric one to prompts without; its verdicts stay when the run is scored without it. said: is told how many of
+    how many verdicts came. Raises InputError, StoreError, and RunError of a judge that does not answer.
     """
     from itertools import chain
 
@@ -513,16 +520,60 @@ def score(
     path = Path(run)
     with run_folder.locked(path):
         manifest = run_folder.read_manifest(path)
-        asked = with_scorers(_set_of(manifest, path, workload), scorers or {}, only)
+        asked = _set_of(manifest, path, workload)
+        if scorers or judge_rubric is None or asked.references_hash is not None:
+            asked = with_scorers(asked, scorers or {}, only)
         scoring, damage = RowScorer.of_run(asked, manifest.run_id), dict[Path, str]()
         rows = scoring(run_folder.rows_to_score(path, manifest))
-        before = run_folder.read_scores(path, manifest, damage) if only is not None else None
-        if before is not None:
+        before = run_folder.read_scores(path, manifest, damage)
+        by_scenario = scoring.facts["by_scenario"]
+        if before is not None and only is not None:
             kept = [ScoreRecord(**row) for row in before.table.to_pylist() if row["scenario"] != (only or None)]
             rows = chain(kept, rows)
-            scoring.facts["by_scenario"] = before.facts["by_scenario"] | scoring.facts["by_scenario"]
+            scoring.facts["by_scenario"] = before.facts["by_scenario"] | by_scenario
+        judged: list[ScoreRecord] = []
+        if judge is not None:
+            from benchsuite.quality.judge import judge_run, read_rubric
+
+            prompts = [prompt for prompt in asked.prompts if only in (None, prompt.scenario or "")]
+            rubric = None if judge_rubric is None else read_rubric(judge_rubric)
+            judged, scoring.facts["judge"] = judge_run(
+                run_folder.read_run(path), prompts, judge, rubric=rubric, control=judge_control, said=said
+            )
+        elif before and before.facts.get("judge") and before.facts.get("references_hash") == asked.references_hash:
+            judged = [ScoreRecord(**row) for row in before.table.to_pylist() if row["scorer"] == "judge"]
+            scoring.facts["judge"] = before.facts["judge"]
+        if judged:
+            theirs = {(one.point_id, one.request_id) for one in judged}
+            others = (row for row in rows if row.scorer != "judge" or (row.point_id, row.request_id) not in theirs)
+            rows = chain(others, judged)
+            for scenario in {row.scenario or "" for row in judged}:
+                scoring.facts["by_scenario"].setdefault(scenario, {})["judge"] = judged[0].scorer_version
         run_folder.write_scores(path, rows, scoring.facts)
     return read_run(path)
+
+
+def prefer(
+    run: str | Path,
+    against: str | Path,
+    judge: Judge,
+    *,
+    workload: str | Path | None = None,
+    judge_rubric: Path | None = None,
+    judge_control: Path | None = None,
+    said: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The judging's facts with the win rate of one run's answers over another's, as `benchsuite score --against`.
+
+    Arguments as of `score`. Raises InputError, StoreError, and RunError of a judge that does not answer.
+    """
+    from benchsuite.quality.judge import compare_runs, read_rubric
+    from benchsuite.store import run_folder
+
+    first, second = (run_folder.read_run(Path(one)) for one in (run, against))
+    asked = _set_of(first.manifest, first.path, workload)
+    rubric = None if judge_rubric is None else read_rubric(judge_rubric)
+    return compare_runs(first, second, asked.prompts, judge, rubric=rubric, control=judge_control, said=said)
 
 
 def _set_of(manifest: RunManifest, path: Path, source: str | Path | None) -> Workload:

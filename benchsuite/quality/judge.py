@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from benchsuite.base_url import api_address, plain_base_url
 from benchsuite.errors import InputError, RunError, ServerRefused, StoreError, os_error_as, read_json, read_toml
 from benchsuite.limits import most
+from benchsuite.quality.levels import item_of
 from benchsuite.quality.paired import mean_interval, overall_interval
 from benchsuite.quality.rubric import (
     LEAST_CONTROL,
@@ -43,14 +44,14 @@ from benchsuite.quality.rubric import (
     read_verdict,
     rubric_of,
 )
-from benchsuite.quality.score import SCORERS, RowScorer, named, question_text, version_of
+from benchsuite.quality.score import SCORERS, RowScorer, question_text, version_of
 from benchsuite.records import ScoreRecord
 from benchsuite.redact import json_text, remember_key, shortened
 from benchsuite.results import AnswerScore
 from benchsuite.store.files import lock
 from benchsuite.store.run_folder import Run
 from benchsuite.telemetry.http import bounded_client
-from benchsuite.workload.dataset import Prompt, message_text
+from benchsuite.workload.dataset import Prompt, message_text, scorer_of
 
 JOURNAL = "judge.jsonl"
 _WAITS, _LONGEST_WAIT_S = 3, 30.0  # before a request is sent again: 1, 2 and 4 s, or what Retry-After says
@@ -61,14 +62,16 @@ Said = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """base_url: as a server's. key_env: the variable that holds its API key. usd_per_1m_input, usd_per_1m_output: its
-    prices per million tokens. first_wait_s: before a request is sent again the first time.
+    """base_url: as a server's. key_env: the variable that holds its API key. max_tokens: of a verdict, with what the
+    judge thinks before it. usd_per_1m_input, usd_per_1m_output: its prices per million tokens. first_wait_s: before a
+    request is sent again the first time.
     """
 
     base_url: str
     model: str
     key_env: str = "JUDGE_API_KEY"
     concurrency: int = 8
+    max_tokens: int = 1024
     usd_per_1m_input: float | None = None
     usd_per_1m_output: float | None = None
     first_wait_s: float = 1.0
@@ -77,8 +80,8 @@ class Judge:
         try:
             object.__setattr__(self, "base_url", plain_base_url(self.base_url))
         except ValueError as error:
-            what = "not the URL of a judge"
-            raise InputError(what, where="--judge-url", given=self.base_url, expected=str(error)) from None
+            what, expected = "not the URL of a judge", str(error).removeprefix("expected ")
+            raise InputError(what, where="--judge-url", given=self.base_url, expected=expected) from None
 
     def headers(self) -> dict[str, str]:
         """With the key, which is remembered as a secret. Raises InputError for one that no header can carry."""
@@ -141,7 +144,7 @@ class Judging:
 
     def question(self, question: Question) -> str:
         """Will be asked, once however often it is there; its key."""
-        body = json.dumps(asked(question, self._prompts, self._judge.model)).encode()
+        body = json.dumps(asked(question, self._prompts, self._judge.model, self._judge.max_tokens)).encode()
         key = hashlib.sha256(body).hexdigest()
         self._questions[key] = question, body
         return key
@@ -253,6 +256,7 @@ class Judging:
         roots = {api_address(one.base_url).root for one in self._run.manifest.endpoints if one.base_url}
         return {
             "model": self._judge.model,
+            "candidates": [self._run.manifest.model or ""],
             "base_url": self._judge.base_url,
             "version": version_of("judge"),
             "prompt_hash": self._prompt_hash,
@@ -307,7 +311,7 @@ def _items(prompts: Iterable[Prompt], rubric: Rubric | None) -> dict[str, Item]:
             text = "\n\n".join(head + message_text(m) for head, m in zip(heads, messages, strict=True))
             reference = options.get("reference", prompt.reference) if name == "judge" else prompt.reference
             found[prompt.prompt_id] = Item(
-                prompt.scenario, of, text, reference, name, options, question_text(prompt)
+                prompt.scenario, of, text, reference, name or "", options, question_text(prompt)
             )  # fmt: skip
     if not found:
         raise InputError(
@@ -372,11 +376,11 @@ def judge_run(
     scores: dict[Any, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
         if row.score is not None:
-            scores[level_of[row.point_id]][row.scenario or ""][row.prompt_id].append(row.score)
+            scores[level_of[row.point_id]][row.scenario or ""][item_of(row.prompt_id)].append(row.score)
     facts["levels"] = []
     for level in sorted(scores):
         scenarios = {name: np.array([np.mean(s) for s in by_item.values()]) for name, by_item in scores[level].items()}
-        entry = level.named() | {"score": asdict(overall_interval(scenarios))}
+        entry = level.named() | {"at": level.at, "score": asdict(overall_interval(scenarios))}
         if all(item.rubric.pass_at is not None for item in items.values()):
             entry["corrected"] = asdict(corrected(scenarios, belief))
         facts["levels"].append(entry)
@@ -446,7 +450,9 @@ def compare_runs(
                 for name, tie in found.items() if tie == "tie"]  # fmt: skip
     counts = Counter(scores.values())
     return facts | shared[0].named() | {
+        "at": shared[0].at,
         "runs": [run.manifest.run_id for run in (first, second)],
+        "candidates": [run.manifest.model or "" for run in (first, second)],
         "wins": counts[1.0], "ties": counts[0.5], "losses": counts[0.0], "contradictions": sum(same),
         "rows": len(items), "not_judged": len(items) - len(scores),
         "win_rate": asdict(mean_interval(np.array([*scores.values()]))),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from random import Random
 from string import Template
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 # analysis.intervals and quality.paired are imported where they are used: every reading of a request set has this file
 MOST_SCALE = 100
-MOST_TOKENS = 4096  # of a verdict: a judge that thinks first needs some
 LEAST_CONTROL, MOST_PAIRS = 20, 50
 _SEED = 20260101
 LEAST_SUM = 1.5  # of sensitivity and specificity: a coin, and a judge that always says yes, have 1
@@ -87,7 +87,7 @@ class Question(NamedTuple):
 ORDERS = ("first", "second", "tie")
 
 
-def asked(question: Question, prompts: Mapping[str, Any], model: str) -> dict[str, Any]:
+def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens: int) -> dict[str, Any]:
     """The body of the request to the judge. prompts: those of data/judge.toml.
 
     What is judged stands between marks that hold a hash of it, which no answer can foresee, so none can end early.
@@ -112,7 +112,7 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str) -> dict[st
             for role in ("system", "user")
         ],
         "temperature": 0,
-        "max_tokens": MOST_TOKENS,
+        "max_tokens": max_tokens,
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "verdict", "strict": True, "schema": schema},
@@ -288,15 +288,15 @@ class Belief(NamedTuple):
         return se is not None and sp is not None and self.right + self.wrong >= LEAST_CONTROL and se + sp >= LEAST_SUM
 
     def facts(self) -> dict[str, Any]:
-        """Counts, both shares with Wilson's intervals, and whether it can tell."""
-        from benchsuite.analysis.intervals import Z, wilson
+        """Counts, both shares as estimates with Wilson's intervals, and whether it can tell."""
+        from benchsuite.analysis.intervals import Z, none, wilson
 
         facts: dict[str, Any] = self._asdict()
         for name, k, n in (
             ("sensitivity", self.right_passed, self.right), ("specificity", self.wrong_failed, self.wrong),
         ):  # fmt: skip
-            low, high = wilson(k / n, n, Z) if n else (None, None)
-            facts |= {name: k / n if n else None, f"{name}_low": low, f"{name}_high": high}
+            share = Estimate(k / n, *wilson(k / n, n, Z), n, f"Wilson, {n} verdicts") if n else none(None, 0, "no verdict")
+            facts[name] = asdict(share)
         return facts | {"can_tell": self.can_tell}
 
 
@@ -360,14 +360,15 @@ def families(model: str) -> set[str]:
     return {family for family, names in _FAMILIES.items() if re.search(names, model.casefold())}
 
 
-def judge_findings(facts: Mapping[str, Any], model: str) -> Iterator[Finding]:
-    """What to know before trusting a judge. facts: of a judged run. model: the candidate's."""
+def judge_findings(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What to know before trusting a judge. facts: of a judging."""
     control, name = facts["control"], facts["model"]
     if not control["can_tell"]:
-        shares = [control[share] for share in ("sensitivity", "specificity")]
+        shares = [control[share]["value"] for share in ("sensitivity", "specificity")]
         shown = ["unknown" if share is None else f"{share:.2f}" for share in shares]
         yield warn("judge_cannot_tell", judge=name, sensitivity=shown[0], specificity=shown[1], least=LEAST_SUM)
-    if shared := families(model) & families(name):
-        yield warn("judge_same_family", judge=name, model=model, family=", ".join(sorted(shared)))
+    for model in facts["candidates"]:
+        if shared := families(model) & families(name):
+            yield warn("judge_same_family", judge=name, model=model, family=", ".join(sorted(shared)))
     if facts.get("under_test"):
         yield warn("judge_under_test", judge=name)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from benchsuite.economics.decision import costs_less, stopped_level
 from benchsuite.economics.verdict import why_text
@@ -505,6 +506,35 @@ def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:
     for text, level in pairs:
         levels.setdefault(text, {})[str(level)] = None
     return [f"{text} at {', '.join(at)}" for text, at in levels.items()]
+
+
+def judge_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What a judge was asked, how far it can be believed, what it found, and its bill. facts: of a judging."""
+
+    def shown(one: Mapping[str, Any]) -> str:
+        return estimate_text(Estimate(**one), percent)
+
+    control, no = facts["control"], facts["no_verdict"]
+    why = f"; {no:,} without a usable verdict{(facts['why'] or '') and f' ({facts["why"]})'}" if no else ""
+    planted = ", ".join(f"{n} {name}" for name, n in control["planted"].items())
+    lines = [
+        f"judge {facts['model']}: {facts['asked']:,} questions, {facts['asked_before']:,} of them asked before{why}",
+        f"control, {control['n']} answers: sensitivity {shown(control['sensitivity'])}, specificity "
+        f"{shown(control['specificity'])}{planted and f'; planted: {planted}'}",
+    ]
+    if "win_rate" in facts:
+        lines.append(
+            f"{facts['runs'][0]} is better than {facts['runs'][1]} in {shown(facts['win_rate'])} of "
+            f"{facts['rows'] - facts['not_judged']:,} items at {facts['at']}: {facts['wins']} won, {facts['losses']} lost, "
+            f"{facts['ties']} tied, of which {facts['contradictions']} verdicts went with the order"
+        )
+    for row in facts.get("levels", ()):
+        known = row.get("corrected") or {"value": None}
+        right = "" if known["value"] is None else f"; corrected for the judge's errors {shown(known)}"
+        lines.append(f"{row['at']}: {shown(row['score'])}{right}")
+    n_in, n_out, bill = facts["input_tokens"], facts["output_tokens"], facts["usd"]
+    tokens = "the judge counts no tokens" if n_in is None else f"{n_in:,} + {n_out:,} tokens"
+    return [*lines, f"its bill, no part of the serving cost: {tokens}{'' if bill is None else f', {usd(bill)}'}"]
 
 
 def sentence(text: str) -> str:

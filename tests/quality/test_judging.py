@@ -76,7 +76,7 @@ def test_an_honest_judge(tmp_path):
     assert (facts["input_tokens"], facts["output_tokens"]) == (11_800, 1_180)
     assert facts["usd"] == pytest.approx(0.0236)  # 11,800 at 1 $ and 1,180 at 10 $ a million
     control = facts["control"]
-    assert (control["sensitivity"], control["specificity"], control["can_tell"]) == (1.0, 1.0, True)
+    assert (control["sensitivity"]["value"], control["specificity"]["value"], control["can_tell"]) == (1.0, 1.0, True)
     assert control["planted"] == {"another item's reference": N}
     for level in facts["levels"]:
         assert level["score"]["value"] == pytest.approx(19 / 40)
@@ -100,7 +100,7 @@ def test_a_judge_with_a_planted_error(tmp_path):
         with FakeJudge(erring) as fake:
             _, facts = judge_run(made(tmp_path / name, text), PROMPTS, judge(fake))
         control = facts["control"]
-        assert (control["sensitivity"], control["specificity"]) == (0.9, 0.8)
+        assert (control["sensitivity"]["value"], control["specificity"]["value"]) == (0.9, 0.8)
         assert control["can_tell"]
         (level,) = facts["levels"]
         assert level["score"]["value"] == pytest.approx(raw)
@@ -114,7 +114,7 @@ def test_a_judge_that_always_says_the_same(tmp_path, verdict, se, sp):
     with FakeJudge(lambda _: verdict) as fake:
         rows, facts = judge_run(made(tmp_path / "r", half), PROMPTS, judge(fake))
     assert {row.score for row in rows} == {float(verdict)}
-    assert (facts["control"]["sensitivity"], facts["control"]["specificity"]) == (se, sp)
+    assert tuple(facts["control"][name]["value"] for name in ("sensitivity", "specificity")) == (se, sp)
     assert facts["control"]["can_tell"] is False
     assert facts["levels"][0]["corrected"]["value"] is None
 
@@ -128,7 +128,7 @@ def test_garbage_is_no_verdict(tmp_path, said):
     assert facts["not_judged"] == facts["rows"] == N
     assert len(fake.asked) == 2 * facts["asked"] == 240
     assert facts["input_tokens"] == 24_000
-    assert (facts["control"]["sensitivity"], facts["control"]["can_tell"]) == (None, False)
+    assert (facts["control"]["sensitivity"]["value"], facts["control"]["can_tell"]) == (None, False)
 
 
 def test_a_second_answer_counts(tmp_path):
@@ -352,7 +352,7 @@ def test_two_runs(tmp_path):
     assert facts["concurrency"] == 4
     assert len(fake.asked) == 2 * (40 + 40)
     control = facts["control"]
-    assert (control["right"], control["wrong"], control["sensitivity"], control["specificity"]) == (20, 20, 1.0, 1.0)
+    assert (control["right"], control["right_passed"], control["wrong"], control["wrong_failed"]) == (20, 20, 20, 20)
 
 
 @pytest.mark.parametrize("always", ["first", "second"])
@@ -362,7 +362,7 @@ def test_an_order_is_no_preference(tmp_path, always):
     with FakeJudge(lambda _: always) as fake:
         facts = compare_runs(first, second, PROMPTS, judge(fake))
     assert (facts["ties"], facts["contradictions"], facts["win_rate"]["value"]) == (40, 40, 0.5)
-    assert facts["control"]["sensitivity"] == facts["control"]["specificity"] == 0.0
+    assert facts["control"]["right_passed"] == facts["control"]["wrong_failed"] == 0
 
 
 def test_who_has_no_answer_loses(tmp_path):
