@@ -515,6 +515,7 @@ def score(
 
     from benchsuite.quality.score import RowScorer, with_scorers
     from benchsuite.records import ScoreRecord
+    from benchsuite.report.format import judging_of
     from benchsuite.store import run_folder
 
     path = Path(run)
@@ -540,7 +541,7 @@ def score(
             judged, scoring.facts["judge"] = judge_run(
                 run_folder.read_run(path), prompts, judge, rubric=rubric, control=judge_control, said=said
             )
-        elif before and before.facts.get("judge") and before.facts.get("references_hash") == asked.references_hash:
+        elif before and judging_of(before.facts) and before.facts.get("references_hash") == asked.references_hash:
             judged = [ScoreRecord(**row) for row in before.table.to_pylist() if row["scorer"] == "judge"]
             scoring.facts["judge"] = before.facts["judge"]
         if judged:

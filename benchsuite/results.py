@@ -116,7 +116,8 @@ class Quality:
 
     scorers: name -> version. graded: scores lie between 0 and 1 too, so that what is paid for is points. change:
     against the lowest level that has scores, on the same items; None for that level. usd_per_correct: cost over the sum
-    of scores of all requests issued, None without a price.
+    of scores of all requests issued, None without a price. believed: False where scores are of a judge that cannot tell
+    right from wrong.
     """
 
     score: Estimate
@@ -126,6 +127,7 @@ class Quality:
     graded: bool
     change: ScoreChange | None = None
     usd_per_correct: Estimate | None = None
+    believed: bool = True
 
     def total(self, name: str) -> int:
         """The sum over scenarios of a count: n, unread, cut, failed, refused, not_judged."""
@@ -133,8 +135,8 @@ class Quality:
 
     @property
     def partial(self) -> bool:
-        """More than 1 % could not be judged: no figure is compared with another's."""
-        return self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")
+        """More than 1 % could not be judged, or not believed: no figure is compared with another's."""
+        return not self.believed or self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")
 
     @property
     def time_share(self) -> float | None:

@@ -78,8 +78,8 @@ def command(
             raise InputError(
                 "a comparison is a judge's", where="--against", expected="--judge-url, and no --scorer, --only"
             )
-        found = prefer(run, judging["against"], judge, workload=workload, said=_said, **more)
-        print_json(found) if as_json else _print_judge(found)
+        facts = prefer(run, judging["against"], judge, workload=workload, said=_said, **more)
+        print_json(facts) if as_json else _print_judge(facts)
         return 0
     given = {scenario: name for scenario, _, name in (text.partition("=") for text in scorers)}
     scored = score(run, workload=workload, scorers=given, only=only, judge=judge, said=_said, **more)
@@ -93,7 +93,7 @@ def command(
     console = Console()
     print_quality(judgement, console)
     if found:
-        _print_judge(found)
+        _print_findings(console, found)
     say(console, f"scores in {run / 'scores.parquet'}; `benchsuite report {run}` writes its report again", style="dim")
     return 0
 
@@ -125,12 +125,18 @@ def _said(done: int, total: int) -> None:
 
 
 def _print_judge(facts: dict[str, Any]) -> None:
-    from benchsuite.quality.rubric import judge_findings
     from benchsuite.report.console import Console, say
     from benchsuite.report.format import judge_lines
 
     console = Console()
     for line in judge_lines(facts):
         say(console, line)
+    _print_findings(console, facts)
+
+
+def _print_findings(console: Any, facts: dict[str, Any]) -> None:
+    from benchsuite.quality.rubric import judge_findings
+    from benchsuite.report.console import say
+
     for found in judge_findings(facts):
-        say(console, f"{found.code}: {found.finding}; {found.effect}: {found.remedy}", style="yellow")
+        say(console, f"{found.finding}; {found.effect}: {found.remedy}", style="yellow")

@@ -303,7 +303,7 @@ def _items(prompts: Iterable[Prompt], rubric: Rubric | None) -> dict[str, Item]:
     """By prompt_id what is to be judged: by the prompt's own rubric, else by `rubric`. Raises InputError for none."""
     found = {}
     for prompt in prompts:
-        name, options = named(prompt.scorer) if prompt.scorer is not None else ("", {})
+        name, options = scorer_of(prompt)
         of = rubric_of(options) if name == "judge" else rubric
         if of is not None:
             messages = prompt.messages or ({"role": "user", "content": prompt.prompt},)

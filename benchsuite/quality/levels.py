@@ -28,12 +28,14 @@ def item_of(prompt_id: str) -> str:
     return head if head and copy.isdigit() else prompt_id
 
 
-def quality_by_level(scores: pa.Table, rows: pa.Table, levels: list[Level]) -> dict[Level, Quality]:
+def quality_by_level(
+    scores: pa.Table, rows: pa.Table, levels: list[Level], *, judge_tells: bool = True
+) -> dict[Level, Quality]:
     """The quality of each level that has scores. scores: rows of ScoreRecord. rows: the requests that are judged;
     without their column request_id how long those with a scorer took is not known.
 
     A judge's score counts where a request has no other. Levels are compared with the lowest on the same items, Holm
-    over all; not where one is partial.
+    over all; not where one is partial. judge_tells: False where the control of the judge says that it cannot.
     """
     scores = _own(scores)
     found: dict[Level, Quality] = {}
@@ -42,7 +44,8 @@ def quality_by_level(scores: pa.Table, rows: pa.Table, levels: list[Level]) -> d
         points = pc.unique(of_level["point_id"])
         mine = scores.filter(pc.is_in(scores["point_id"], value_set=points.cast(scores["point_id"].type)))
         if len(mine):
-            found[level] = _quality(mine, of_level)
+            one = _quality(mine, of_level)
+            found[level] = replace(one, believed=judge_tells or JUDGE not in one.scorers)
     whole = {level: _items(quality) for level, quality in found.items() if not quality.partial}
     base = whole.get(next(iter(found))) if found else None
     compared = {} if base is None else {at: difference(own, base) for at, own in whole.items() if own is not base}

@@ -16,6 +16,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchsuite.errors import read_json
+from benchsuite.level import Level
 from benchsuite.limits import most
 from benchsuite.metrics import ALPHA
 from benchsuite.quality.normalise import answer_of
@@ -295,7 +296,9 @@ class Belief(NamedTuple):
         for name, k, n in (
             ("sensitivity", self.right_passed, self.right), ("specificity", self.wrong_failed, self.wrong),
         ):  # fmt: skip
-            share = Estimate(k / n, *wilson(k / n, n, Z), n, f"Wilson, {n} verdicts") if n else none(None, 0, "no verdict")
+            share = (
+                Estimate(k / n, *wilson(k / n, n, Z), n, f"Wilson, {n} verdicts") if n else none(None, 0, "no verdict")
+            )
             facts[name] = asdict(share)
         return facts | {"can_tell": self.can_tell}
 
@@ -360,15 +363,15 @@ def families(model: str) -> set[str]:
     return {family for family, names in _FAMILIES.items() if re.search(names, model.casefold())}
 
 
-def judge_findings(facts: Mapping[str, Any]) -> Iterator[Finding]:
+def judge_findings(facts: Mapping[str, Any], level: Level | None = None) -> Iterator[Finding]:
     """What to know before trusting a judge. facts: of a judging."""
     control, name = facts["control"], facts["model"]
     if not control["can_tell"]:
         shares = [control[share]["value"] for share in ("sensitivity", "specificity")]
         shown = ["unknown" if share is None else f"{share:.2f}" for share in shares]
-        yield warn("judge_cannot_tell", judge=name, sensitivity=shown[0], specificity=shown[1], least=LEAST_SUM)
+        yield warn("judge_cannot_tell", level, judge=name, sensitivity=shown[0], specificity=shown[1], least=LEAST_SUM)
     for model in facts["candidates"]:
         if shared := families(model) & families(name):
-            yield warn("judge_same_family", judge=name, model=model, family=", ".join(sorted(shared)))
+            yield warn("judge_same_family", level, judge=name, model=model, family=", ".join(sorted(shared)))
     if facts.get("under_test"):
-        yield warn("judge_under_test", judge=name)
+        yield warn("judge_under_test", level, judge=name)

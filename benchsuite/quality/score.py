@@ -41,7 +41,7 @@ SCORERS: dict[str, Scorer] = {
     "rouge_l": Scorer(1, texts.rouge_l, texts.check_tokens, graded=True),
     "correction": Scorer(1, correction.correction, correction.check_correction, graded=True),
     "json": Scorer(1, structure.json, structure.check_json, graded=True),
-    "judge": Scorer(1, rubric.judge, rubric.check_judge, graded=True),
+    "judge": Scorer(1, rubric.judge, rubric.check_judge, graded=False),
 }
 _READING_CHARS = 200
 

@@ -15,6 +15,7 @@ from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
 from benchsuite.manifest import RunManifest, SearchFacts
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
+from benchsuite.quality.rubric import judge_findings
 from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
 from benchsuite.slo import Limit, Slo
 from benchsuite.spec import parse_spec
@@ -508,6 +509,15 @@ def at_levels(pairs: Iterable[tuple[str, object]]) -> list[str]:
     return [f"{text} at {', '.join(at)}" for text, at in levels.items()]
 
 
+def judging_of(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The judging's facts among those of scores; None where there are none, or they are not as ours are."""
+    found = facts.get("judge")
+    try:
+        return found if found and [*judge_lines(found), *judge_findings(found)] else None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # of a folder that others made
+        return None
+
+
 def judge_lines(facts: Mapping[str, Any]) -> list[str]:
     """What a judge was asked, how far it can be believed, what it found, and its bill. facts: of a judging."""
 
@@ -515,7 +525,7 @@ def judge_lines(facts: Mapping[str, Any]) -> list[str]:
         return estimate_text(Estimate(**one), percent)
 
     control, no = facts["control"], facts["no_verdict"]
-    why = f"; {no:,} without a usable verdict{(facts['why'] or '') and f' ({facts["why"]})'}" if no else ""
+    why = f"; {no:,} without a usable verdict" * bool(no) + (f" ({facts['why']})" if facts["why"] else "")
     planted = ", ".join(f"{n} {name}" for name, n in control["planted"].items())
     lines = [
         f"judge {facts['model']}: {facts['asked']:,} questions, {facts['asked_before']:,} of them asked before{why}",
@@ -525,8 +535,8 @@ def judge_lines(facts: Mapping[str, Any]) -> list[str]:
     if "win_rate" in facts:
         lines.append(
             f"{facts['runs'][0]} is better than {facts['runs'][1]} in {shown(facts['win_rate'])} of "
-            f"{facts['rows'] - facts['not_judged']:,} items at {facts['at']}: {facts['wins']} won, {facts['losses']} lost, "
-            f"{facts['ties']} tied, of which {facts['contradictions']} verdicts went with the order"
+            f"{facts['rows'] - facts['not_judged']:,} items at {facts['at']}: {facts['wins']} won, {facts['losses']} "
+            f"lost, {facts['ties']} tied, of which {facts['contradictions']} verdicts went with the order"
         )
     for row in facts.get("levels", ()):
         known = row.get("corrected") or {"value": None}

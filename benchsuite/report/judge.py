@@ -40,7 +40,8 @@ from benchsuite.level import Level
 from benchsuite.manifest import CAPACITY_GROUPS, PointEntry, RunManifest, differences, refuse_unlike
 from benchsuite.quality.levels import quality_by_level, sets_of
 from benchsuite.quality.paired import score_draws
-from benchsuite.report.format import percent, plural, set_size, usd
+from benchsuite.quality.rubric import judge_findings
+from benchsuite.report.format import judging_of, percent, plural, set_size, usd
 from benchsuite.results import Estimate, GpuUse, PointEnergy, PointSummary, Quality
 from benchsuite.servers import SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
@@ -221,7 +222,9 @@ def judge_run(
     rows = run.whole
     measured = tuple(measure_levels(rows, limits, model=model, fixed_length=spec.workload.fixed_length))
     levels = [one.level for one in measured]
-    quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels)
+    judging = None if run.scores is None else judging_of(run.scores.facts)
+    tells = judging is None or judging["control"]["can_tell"] is True
+    quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels, judge_tells=tells)
     if any(one.statistic.metric.of_answers for one in limits.limits):
         measured = tuple(_with_scores(one, quality.get(one.level)) for one in measured)
     endpoints = {one.level: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}
@@ -247,6 +250,7 @@ def judge_run(
     if quality and (sampling := spec.sampling).temperature != 0 and sampling.seed is None:
         of_server = "the server's own" if sampling.temperature is None else f"{sampling.temperature:g}"
         warnings.append(warn("sampled_without_seed", next(iter(quality)), temperature=of_server))
+    warnings += [found for level in quality if judging for found in judge_findings(judging, level)]
     energies, gpus, of_power = _power(run, measured, own, price, spec.telemetry.assumed_power_kw, use)
     warnings += of_power
     total: HourPrice = None if unit is None else cost.total_usd_per_hour(unit, price.gpus)

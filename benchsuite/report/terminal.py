@@ -269,6 +269,10 @@ def print_quality(judgement: Judgement, console: Console) -> None:
         console.print(table(console, *change, left=["answers"], title=title))
     for note in tables.quality_notes(judged):
         say(console, note, style="dim", indent=2)
+    scores = None if judgement.run is None else judgement.run.scores
+    judging = None if scores is None else fmt.judging_of(scores.facts)
+    for line in fmt.judge_lines(judging) if judging else ():
+        say(console, line, indent=2)
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"
