@@ -94,7 +94,7 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens
     What is judged stands between marks that hold a hash of it, which no answer can foresee, so none can end early.
     """
     rubric, prompt, reference, *answers = question
-    texts = [_shortened(text) for text in answers if text is not None]
+    texts = [_shortened(answer_of(text)[0]) for text in answers if text is not None]  # control answers alike
     mark = hashlib.sha256("\0".join([rubric.text, prompt, reference or "", *texts]).encode()).hexdigest()[:16]
     values = {"mark": mark, "scale": str(rubric.scale), "rubric": rubric.text, "question": prompt}
     values |= dict(zip(("answer", "other"), texts, strict=False))
@@ -188,6 +188,8 @@ def planted(reference: Any, scorer: str, others: Iterable[str]) -> tuple[str, st
 
     others: references of other items, as answers.
     """
+    if scorer == "json" and isinstance(reference, dict):
+        reference = reference.get("reference")
     if isinstance(reference, list) and scorer in ("exact", "token_f1", "rouge_l", "correction") and reference:
         reference = reference[0]  # of texts of which each is right
     if isinstance(reference, list) and scorer == "choices" and all(isinstance(one, str) for one in reference):
@@ -262,7 +264,8 @@ def _first_text(reference: Any) -> str | None:
 def _holds(item: Item, scorer: Scorer | None, right: str, wrong: str) -> bool:
     if scorer is None or item.scorer == "judge":
         return True
-    scores = [scorer.score(text, item.reference, item.options, item.prompt_text).score for text in (right, wrong)]
+    answers = [answer_of(text)[0] for text in (right, wrong)]
+    scores = [scorer.score(text, item.reference, item.options, item.prompt_text).score for text in answers]
     return scores[0] == 1.0 and scores[1] is not None and scores[1] < 1.0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchsuite.errors import read_toml
+from benchsuite.quality.normalise import answer_of
 from benchsuite.quality.rubric import (
     Belief,
     Item,
@@ -27,7 +28,9 @@ from benchsuite.quality.rubric import (
     read_verdict,
     rubric_of,
 )
-from benchsuite.quality.score import SCORERS
+from benchsuite.quality.score import SCORERS, question_text
+from benchsuite.workload.dataset import scorer_of
+from benchsuite.workload.wineval import make_wineval
 
 TEXTS = read_toml((resources.files("benchsuite.quality") / "data" / "judge.toml").read_text("utf-8"))
 RUBRIC = Rubric("Says the dose.", 4, None)
@@ -282,3 +285,22 @@ def test_what_is_warned_of():
     unknown = {**bad, "control": Belief(0, 0, 0, 0).facts()}
     assert "sensitivity unknown" in next(judge_findings(unknown)).finding
     json.dumps(unknown)
+
+
+def test_control_of_every_kind_of_reference():
+    """The generated set has six: each scorer finds the reference right and what was planted worse."""
+    prompts = [prompt for prompt in make_wineval(200).prompts if prompt.reference is not None]
+    for name in sorted({scorer_of(prompt)[0] for prompt in prompts}):
+        mine = [prompt for prompt in prompts if scorer_of(prompt)[0] == name]
+        items = [
+            Item(p.scenario, RUBRIC, question_text(p), p.reference, name, scorer_of(p)[1], question_text(p))
+            for p in mine
+        ]
+        known = control_of(items, SCORERS)
+        assert len(known) == 2 * min(len(items), 50), name
+        by_prompt = {one.prompt: one for one in items}
+        for one in known:
+            of = by_prompt[one.question.prompt]
+            text = answer_of(one.question.answer)[0]
+            score = SCORERS[name].score(text, of.reference, of.options, of.prompt_text).score
+            assert score == 1.0 if one.right else score < 1.0
