@@ -161,14 +161,15 @@ def test_a_verdict_of_two():
          ("1. aspirin\n2. rest for 3 days", "1. aspirin\n2. rest for 4 days", "a changed number")),
         ("vitamin B12", "judge", ("vitamin B12", "asthma", "another item's reference")),
         (["gout", "podagra"], "exact", ("gout", "asthma", "another item's reference")),
-        ({"age": 64, "sex": "f"}, "json", ('{"age": 64, "sex": "f"}', '{"sex": "f"}', "a removed item")),
+        ({"age": 64, "sex": "f"}, "judge", ('{"age": 64, "sex": "f"}', '{"sex": "f"}', "a removed item")),
         ("Asthma bronchiale", "exact", ("Asthma bronchiale", "gout", "another item's reference")),
+        ({"reference": {"age": 64}}, "json", ('{"age": 64}', "{}", "a removed item")),
         ("", "exact", None), (None, "exact", None), ([], "contains", None), ({}, "json", None),
     ],
 )  # fmt: skip
 def test_an_error_is_planted(reference, scorer, expected):
     """By kind of reference; another item's only where neither holds the other."""
-    assert planted(reference, scorer, ["ASTHMA ", "asthma", "gout"][1:]) == expected
+    assert planted(reference, scorer, ["asthma", "gout"]) == expected
 
 
 def item(prompt, reference, scorer="judge", scenario=None, **options):
