@@ -204,6 +204,7 @@ _POWER = re.compile(
     rf"|\s?[×xX*·]?\s?10\s?(?:\^|\*\*)\s?[{{(]?(?P<caret>[+{_MINUS}]?\d{{1,4}})[}})]?"
     rf"|\s?[×xX*·]\s?10(?P<raised>[+{_MINUS}]?[1-9]\d?)(?![\d.,])", re.ASCII
 )  # fmt: skip
+_TEN = re.compile(rf"\s?(?:\^|\*\*)\s?[{{(]?([+{_MINUS}]?\d{{1,3}})[}})]?", re.ASCII)
 _MULTIPLIER = re.compile(r"\s?(?:(万亿)|(亿)|(千万)|(百万)|(万)|(?i:(thousand)|(million)|(billion)|(trillion))\b)")
 _POWERS = (12, 8, 7, 6, 4, 3, 6, 9, 12)  # of ten, in the order of the groups above
 _STRONG = re.compile(
@@ -218,17 +219,28 @@ _FILL = re.compile(
 )  # fmt: skip
 # what makes two numbers one statement: a range, a choice, a list, a sum
 _LINK = re.compile(
-    r"[^\d\n.;!?。=]{0,12}?(?:[-−–—~〜∼+×*÷/^,、]|至|到|或者?|和|与|\b(?:to|or|and|minus|plus|times)\b)[\s$¥€£(]*", re.I
+    r"[^\d\n.;!?。=]{0,12}?(?:[-−–—~〜∼+×*÷/^,、]|至|到|或者?|和|与|\b(?:to|or|and|minus|plus|times)\b)[\s$¥€£(]*"
+    r"|\s?(?:小?时|分|天|米|元|个?月|年|岁|周|h|hrs?|hours?|ft|feet|min(?:ute)?s?|lbs?|(?:day|week|month|year)s?)[又零]?\s?",
+    re.I,
+)
+_ALTERNATIVE = re.compile(r"[^\d\n.;。]{0,20}?(?:\bor\b|或)[^\d\n.;。]{0,20}", re.I)
+# more or less than the number; "at least" and its like may state the least one
+_BOUND = re.compile(
+    r"(?:(?<![<>=-])[<>]|(?<!no )(?<!not )\b(?:more|less|greater|fewer|higher|lower) than"
+    r"|\b(?:over|under|above|below|exceeds?)"
+    r"|(?<!不)(?:[大小高低多少]于|超过|不足|不到))\s?$",
+    re.I,
 )
 _SENTENCE_END = re.compile(r"[\n。;!?]|\.(?!\d)")
 _NOT = re.compile(r"(?:\bnot\b|n't\b|不[是为])[^\d,]*$", re.I)
-_MATH: tuple[tuple[re.Pattern[str], str], ...] = (  # LaTeX as plain text
+_MATH: tuple[tuple[re.Pattern[str], str], ...] = (  # LaTeX and tags as plain text
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s?\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}"), r"\1/\2"),
     (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
     (re.compile(r"\\[,;:!]"), ""),
     (re.compile(r"\\(?:times|cdot)\b ?"), "×"),
     (re.compile(r"\\approx\b"), "≈"),
+    (re.compile(r"</?[A-Za-z][\w-]{0,30}>"), " "),
     (re.compile(r"\^\{?\\circ\}?"), "°"),
     (re.compile(r"\\([%$])"), r"\1"),
     (re.compile(r"\$\$|\\[()\[\]]"), " "),
@@ -242,7 +254,8 @@ _CURRENCIES = {
 _UNITS = re.compile(
     r"[kmμunp]?g|mcg|t|lbs?|oz|[mdcμ]?l|[cmkμn]?m|ft|inch(?:es)?|miles?|m?s|sec|seconds?|mins?|minutes?|h|hrs?|hours?|d"
     r"|days?|weeks?|months?|years?|[mμn]?mol|meq|iu|u|units?|mmhg|k?pa|bar|[kmg]?hz|[kmgt]b|[km]?w|kwh|k?j|k?cal|v|k|bpm"
-    r"|usd|eur|gbp|cny|rmb|dollars?|euros?|yuan|pounds?|tablets?|pills?|drops?|°[cf]?|[‰$¥€£]", re.I
+    r"|usd|eur|gbp|cny|rmb|dollars?|euros?|yuan|pounds?|tablets?|pills?|drops?|°[cf]?|[‰$¥€£]"
+    r"|degrees?|(?:kilo|milli|centi|micro)?(?:gram(?:me)?|met(?:er|re)|lit(?:er|re)|watt|joule|volt|mole|hertz)s?", re.I
 )  # fmt: skip
 _CJK_UNITS = re.compile(
     r"毫米汞柱|国际单位|[毫微]?摩尔|摄氏度|[毫微千]?克|公[斤里]|[毫微分]?升|[毫厘千]?米|小时|分钟|千?瓦|千帕|千卡|单位|[美欧日]?元|英镑"
@@ -256,15 +269,16 @@ def numeric(answer: str, reference: Any, options: Mapping[str, Any], _prompt_tex
 
     Read is (how: `stated`) the number after the last "answer is", 答案, \\boxed or ####; else the one after the last =,
     ≈, 约, 为, if it is the last of its sentence; else the last of the sentence with "answer"; else (`only`) the only
-    number of the answer. `unread`: ranges, choices, sums, several numbers without a cue, and what can be read in two
-    ways: "1,5" is a list or has a decimal comma ("1,500" is 1500); dates, times and ratios are no numbers, a/b is a
-    fraction. Normalised answers have no raised digits: "5×103", by a factor below 10, is 5×10³.
+    number of the answer. `unread`: ranges, choices, sums, "more than 5" and 超过 (but "at least" and 至少 are read: the
+    least one may be asked), 3 h 30 min, several numbers without a cue, and what can be read in two ways: "1,5" is a
+    list or has a decimal comma ("1,500" is 1500); dates, times and ratios are no numbers, a/b is a fraction.
+    Normalised answers have no raised digits: "5×103", by a factor below 10, is 5×10³.
     Only the last MOST_CHARS are read.
     unit: may be left out (but for unit_required: `no_unit`); another one scores 0 (`wrong_unit`). "50%" is 50 of the
     unit "%"; without a unit it is 50 or 0.5. 万, million and the 10^9 of a unit such as "10^9/L" multiply.
     """
     text = answer[-MOST_CHARS:]
-    for pattern, plain in _MATH if re.search(r"[\\$]", text) else ():
+    for pattern, plain in _MATH if re.search(r"[\\$<]", text) else ():
         text = pattern.sub(plain, text)
     number, how = _stated(text)
     if number is None or number.value is None:
@@ -324,24 +338,27 @@ def _numbers(text: str) -> Iterator[_Number]:
         if run.start() < end:
             continue  # of a power
         start, end = run.span()
-        before = text[max(0, start - 10) : start]
+        before = text[max(0, start - 16) : start]
         negative = re.search(
             rf"(?:^|[^\w)\]}}%°{_MINUS}—]|[{CJK}])[{_MINUS}]$|(?:^|[\s(:=是为约])—$|(?:负|零下|minus )$", before
         )
         if negative:
             start = start - 1 if before[-1] in _MINUS + "—" else start
-        elif re.search(rf"(?:[^\W\d{CJK}][{_MINUS}]?|第|±\s?|\+/-\s?)$", before):
-            continue  # of a name (B12, COVID-19), an ordinal, a tolerance
+        elif re.search(rf"(?:[^\W\d{CJK}][{_MINUS}]?|第|±\s?|\+/-\s?|\^[{{(]?)$", before):
+            continue  # of a name (B12, COVID-19), an ordinal, a tolerance, an exponent
         if re.match(r"(?:st|nd|rd|th)\b", text[end : end + 3]):
             continue  # 1st
         digits, power, plain = run[0], 0, True
         if _GROUPED.fullmatch(digits):
             digits = re.sub(r"[,'’]", "", digits)
-        if len(digits) > 400 or re.search(r"[,'’:-]|\..*\.|/.*/|/0*$", digits):
+        if len(digits) > 400 or re.search(r"[,'’:-]|\..*\.|/.*/|/0*$", digits) or _BOUND.search(before):
             yield _Number(start, end, None, True)
             continue
         above, _, below = digits.partition("/")
         raised = _POWER.match(text, end)
+        if digits == "10" and (raised_ten := _TEN.match(text, end)):
+            above, raised, power = "1", None, int(re.sub(rf"[{_MINUS}]", "-", raised_ten[1]))
+            end, plain = raised_ten.end(), False
         if raised and not (raised["raised"] and not 1 <= float(above) < 10):
             power = int(re.sub(rf"[{_MINUS}]", "-", raised[raised.lastgroup or "e"]))
             end, plain = raised.end(), False
@@ -378,9 +395,19 @@ def _stated(text: str) -> tuple[_Number | None, str]:
     direct = [place for cue in answers if (place := follows(cue)) is not None]
     if direct and not linked(direct[-1]):
         return numbers[direct[-1]], "stated"
-    weak = [p for cue in _WEAK.finditer(text, answers[-1].end() if answers else 0) if (p := follows(cue)) is not None]
+    cues = _WEAK.finditer(text, answers[-1].end() if answers else 0)
+    placed = [(cue.start(), place) for cue in cues if (place := follows(cue)) is not None]
+    # "5 (n = 10)": what is said in brackets only if nothing is outside
+    outside = [p for s, p in placed if text.rfind("(", max(0, s - 60), s) <= text.rfind(")", max(0, s - 60), s)]
+    weak = outside or [place for _, place in placed]
     if weak:
-        return (numbers[weak[-1]], "stated") if sentence_end(weak[-1]) == weak[-1] + 1 else (None, "unread")
+        last = weak[-1]
+        apart = last and numbers[last - 1].value != numbers[last].value
+        if sentence_end(last) > last + 1 or (
+            apart and _ALTERNATIVE.fullmatch(text, numbers[last - 1].end, starts[last])
+        ):
+            return None, "unread"
+        return numbers[last], "stated"
     if direct:
         return None, "unread"
     first = bisect_left(starts, answers[-1].end()) if answers else len(starts)

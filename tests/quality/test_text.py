@@ -73,6 +73,11 @@ def test_contains_all():
     ("The answer for 70 kg should be 350 mg", 350), ("Answer is 5. Wait, the answer is 6.", 6),
     ("Answer:\n3*4=12\n12+5=17", 17), ("答案是12。验算：12×2=24", 12), ("答案不是5，而是6", 6),
     (r"so \boxed{42}", 42), (r"The answer is $\boxed{12{,}500}$.", 12500), (r"$x=-\frac{1}{2}$", -0.5),
+    ("180 km ÷ 2.5 h = **72 km/h**", 72), ("面积为12×5=60（平方厘米）", 60), ("Answer: 42\n\n6*7=42, and 42/2=21", 42),
+    ("180 / 2.5 = <<180/2.5=72>>72 km\n#### 72", 72), ("<answer>42</answer>", 42), ('{"answer": "42"}', 42),
+    ("Answer: mean = 5", 5), ("答案\n\n42", 42), ("So the answer is \\(72\\).", 72),
+    ("Let x be the answer. So x = 42.", 42),
+    ("The answer is at least 42.", 42), ("至少42", 42), ("10^6", 1e6), ("area: 60cm^2", 60),
     # the only number
     ("It takes 42 days", 42), ("42 apples. 42!", 42), ("B12 and COVID-19: 3 of them", 3), ("第3天用5片", 5),
     ("12 ± 0.5", 12),
@@ -96,6 +101,9 @@ def test_a_number_is_read(answer, value):
     "Answer: 5 mg to 10 mg",
     "between 5 and 10", "There are 3 cats and 4 dogs", "The answer is not 5.", "不是5", "1,5", "0,500", "1,50,000",
     "1 234",
+    ">5", "more than 5", "The answer is less than 5.", "超过5天", "3小时30分钟", "3 h 30 min", "x = 5 or x = -5",
+    "42? No, 5.",
+    "mean = 5 (n = 10)", "The probability is 0.25 (or 25%).", "Answer: between 4 and 5", "5th", "每次5mg，每日3次",
     "12:30", "2024-01-02", "v1.2.3", "1e999", "9" * 500, "2×100", "体重约70kg，剂量5mg", "Answer: 3 + 4",
     "x >= 5, y <= 6",
 ])  # fmt: skip
