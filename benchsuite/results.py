@@ -134,6 +134,11 @@ class Quality:
         return sum(getattr(one, name) for one in self.scenarios)
 
     @property
+    def by_scenario(self) -> dict[str, dict[str, float]]:
+        """Scores by scenario ("" for none) and item."""
+        return {one.scenario or "": one.items for one in self.scenarios}
+
+    @property
     def partial(self) -> bool:
         """More than 1 % could not be judged, or not believed: no figure is compared with another's."""
         return not self.believed or self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from benchsuite.analysis.requests import Floats, at_level
 from benchsuite.level import Level
-from benchsuite.quality.paired import difference, holm, mean_interval, overall_interval, scenario_interval
+from benchsuite.quality.paired import holm, mean_interval, overall_difference, overall_interval, scenario_interval
 from benchsuite.results import Quality, ScenarioQuality
 
 JUDGE = "judge"
@@ -46,9 +46,10 @@ def quality_by_level(
         if len(mine):
             one = _quality(mine, of_level)
             found[level] = replace(one, believed=judge_tells or JUDGE not in one.scorers)
-    whole = {level: _items(quality) for level, quality in found.items() if not quality.partial}
+    whole = {level: quality.by_scenario for level, quality in found.items() if not quality.partial}
     base = whole.get(next(iter(found))) if found else None
-    compared = {} if base is None else {at: difference(own, base) for at, own in whole.items() if own is not base}
+    above = {at: own for at, own in whole.items() if own is not base}
+    compared = {} if base is None else {at: overall_difference(own, base) for at, own in above.items()}
     tested = [level for level, change in compared.items() if change.p is not None]
     corrected = dict(zip(tested, holm([compared[level].p or 0.0 for level in tested]), strict=True))
     for level, change in compared.items():
@@ -64,11 +65,6 @@ def sets_of(quality: Quality) -> dict[str, Floats]:
         for one in quality.scenarios
         if len(values := one.items if one.edits is None else one.edits)
     }
-
-
-def _items(quality: Quality) -> dict[str, float]:
-    """Score by item, over all scenarios."""
-    return {item: score for one in quality.scenarios for item, score in one.items.items()}
 
 
 def _own(scores: pa.Table) -> pa.Table:

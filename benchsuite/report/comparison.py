@@ -181,8 +181,7 @@ def compare_scores(regression: Regression, level: Level, new: Quality | None, ba
         unknown = f"the answers of the {side} were not scored at this level: benchsuite score RUN"
         return Compared(level, regression, np.empty(0), np.empty(0), None, regression.margin, unknown=unknown)
     refuse_versions({"the run": new, "the baseline": baseline})
-    first, second = ({one.scenario or "": one.items for one in side.scenarios} for side in (new, baseline))
-    found, sides = overall_difference(first, second), (new, baseline)
+    found, sides = overall_difference(new.by_scenario, baseline.by_scenario), (new, baseline)
     new_score, old_score = (np.array([side.score.value or 0.0]) for side in sides)
     one = found.difference
     if one.value is None or one.low is None or one.high is None or new.partial or baseline.partial:
