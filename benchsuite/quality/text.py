@@ -108,10 +108,12 @@ def _without_frame(text: str) -> str:
 
 # what takes a negation back, or is none; else what negates, and how far: six characters or three words, in one clause
 _NEGATION = re.compile(
-    r"(?:(?:不能?|不可|无法|未能?|尚未|难以?)(?:完全)?排除|无[疑论非]|不仅|\bno doubt\b|\bnot (?:only|just)\b"
+    r"(?:(?:不能?|不可|无法|未能?|尚未|难以?)(?:完全)?排除|无[疑论非]|不仅"
+    r"|\bno (?:doubt|other than)\b|\bnot (?:only|just)\b"
     r"|(?:\bcan ?not|n't|\bnot|\bunable to)(?: be)?(?: \w{1,15})? (?:rul(?:ed?|ing) out|exclud(?:ed?|ing))\b)"
-    r"|(?P<cue>排除|不考虑|无|没有|未见|否认|不是|并非"
-    r"|\b(?:no|not|cannot|without|rul(?:ed?|es|ing) out|exclud(?:ed?|es|ing)|den(?:y|ies|ied))\b|n't\b)"
+    r"|(?P<cue>排除|不(?:考虑|支持|符合|是)|无|没有|未见|否认|并非"
+    r"|\b(?:no|not|never|neither|nor|cannot|without|absence of|negative for"
+    r"|rul(?:ed?|es|ing) out|exclud(?:ed?|es|ing)|den(?:y|ies|ied))\b|n't\b)"
     r"(?=(?P<chars>(?:(?!\bbut\b)[^,.;!?。\n但而]){0,6}))"
     rf"(?=(?P<words>(?:[^\w,.;!?。\n]*+(?!but\b)[^\W{CJK}]{{1,40}}+){{0,3}}[^\w,.;!?。\n]*+))"
 )

@@ -45,6 +45,7 @@ def test_exact(answer, reference, right):
     ("rule out acute pneumonia", ["pneumonia"], 0), ("without any signs of pneumonia", ["pneumonia"], 0),
     ("无一二三四五六肺炎", ["肺炎"], 0), ("无一二三四五六七肺炎", ["肺炎"], 1),
     ("no one two three pneumonia", ["pneumonia"], 0), ("no one two three four pneumonia", ["pneumonia"], 1),
+    ("neither TB nor pneumonia", ["TB", "pneumonia"], 0), ("CT不支持肺炎", ["肺炎"], 0), ("absence of TB", ["TB"], 0),
     # not negated: another clause, another place, a negation taken back
     ("No, it is pneumonia", ["pneumonia"], 1), ("排除肺炎，考虑肺结核", ["肺结核"], 1),
     ("无发热但有肺炎", ["肺炎"], 1),
