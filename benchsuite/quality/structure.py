@@ -72,7 +72,7 @@ def json(answer: str, reference: Any, options: Mapping[str, Any], _prompt_text: 
         equal = 0 if given is None else _common(right, given, right.leaves * given.leaves <= MOST_PAIRS)
         parts["fields"] = equal // _WHOLE / right.leaves
         parts["exact"] = equal == right.leaves * _WHOLE + right.arrays
-    parts = {"parses": given is not None, **parts, "problem": problem[:100] or None}
+    parts = {"parses": given is not None, **parts, "problem": problem[:100].encode("utf-8", "replace").decode() or None}
     strict = options.get("strict", reference.get("strict"))
     score = parts["exact"] if strict else parts["valid"] if known is None else parts["fields"]
     return AnswerScore(float(score), "" if given is None else text.strip()[:READING_CHARS], how, parts)

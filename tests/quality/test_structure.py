@@ -178,6 +178,13 @@ def test_what_takes_too_many_steps_is_not_valid():
     assert scored("[" + "1," * MOST_CHARS + "1]", {"schema": {}}).how == "unread"
 
 
+def test_what_is_said_of_an_answer_can_be_written():
+    """Half of a surrogate pair, as a key in escapes, is in no text that UTF-8 cannot hold."""
+    found = scored('{"\\ud800": "x"}', {"schema": {"additionalProperties": {"type": "integer"}}})
+    assert not found.parts["valid"]
+    assert json.dumps(found.parts, ensure_ascii=False).encode()
+
+
 def test_beyond_the_bound_items_are_right_as_a_whole():
     """Where pairing would take too long an item of an array has all its leaves right, or none."""
     right = [{"a": i, "b": -i} for i in range(1000)]
