@@ -509,13 +509,15 @@ def score(
     scenario, or "*" for all, what its prompts with a reference are scored by: a name, or JSON of a name and options.
     only: this scenario is scored again, the scores of the others stay. judge: gives the scores of rubrics, and
     judge_rubric one to prompts without; its verdicts stay when the run is scored without it. said: is told how many of
-    how many verdicts came. Raises InputError, StoreError, and RunError of a judge that does not answer.
+    how many verdicts came. The run's summary and report are written again.
+    Raises InputError, StoreError, and RunError of a judge that does not answer.
     """
     from itertools import chain
 
     from benchsuite.quality.score import RowScorer, with_scorers
     from benchsuite.records import ScoreRecord
     from benchsuite.report.format import judging_of
+    from benchsuite.report.page import write_judged
     from benchsuite.store import run_folder
 
     path = Path(run)
@@ -551,7 +553,9 @@ def score(
             for scenario in {row.scenario or "" for row in judged}:
                 scoring.facts["by_scenario"].setdefault(scenario, {})["judge"] = judged[0].scorer_version
         run_folder.write_scores(path, rows, scoring.facts)
-    return read_run(path)
+        scored = read_run(path)
+        write_judged(scored.stored)
+    return scored
 
 
 def prefer(

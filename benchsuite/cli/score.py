@@ -56,8 +56,9 @@ def command(
 ) -> int:
     """Score the answers of a run again, by the references and scorers that its request set has now.
 
-    A sweep scores by itself where prompts have a scorer. Leaves scores.parquet in the run folder: a row for each
-    request of a scored prompt, failed ones too, which score 0. Needs the answers' texts, and the same prompts.
+    A sweep scores by itself where prompts have a scorer. Leaves scores.parquet in the run folder, a row for each
+    request of a scored prompt (failed ones score 0), and report.html and summary.json anew. Needs the answers' texts,
+    and the same prompts.
 
     A judge is asked after the run, and answers with known verdicts among the others tell how far to believe it. Its
     verdicts are kept in judge.jsonl of the run folder: none is paid for twice.
@@ -94,7 +95,7 @@ def command(
     print_quality(judgement, console)
     if found:
         _print_findings(console, found)
-    say(console, f"scores in {run / 'scores.parquet'}; `benchsuite report {run}` writes its report again", style="dim")
+    say(console, f"files in {run}: scores.parquet, report.html, summary.json", style="dim")
     return 0
 
 
