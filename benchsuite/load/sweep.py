@@ -266,6 +266,13 @@ class SweepRunner:
             self.view.note(f"answers are not scored: {error.what}: {error.given}")
             return None
         if self.spec.workload.save_text is False:
+            before, now = self.folder.before, self.manifest.workload
+            if before is not None and before.workload.references_hash != now.references_hash:
+                raise InputError(
+                    "the references have changed, and the run keeps no texts (--no-text) to score its points again",
+                    where=str(self.folder.path), given=f"references {now.references_hash}",
+                    expected=f"references {before.workload.references_hash}", hint="use another --output for a new run",
+                )  # fmt: skip
             self.view.note("texts are not kept (--no-text): answers are scored after each point, and never again")
         return scoring
 
@@ -708,6 +715,8 @@ def sweep(
             # no server is needed; of a search its planner says whether it is over
             if before.status == "complete" and points and not remaining(points, before.points):
                 folder.finish()
+                if before.workload.references_hash != manifest.workload.references_hash:
+                    view.note(f"the references have changed: benchsuite score {folder.path}")
                 before.workload.references_hash = manifest.workload.references_hash
                 before.spec = manifest.spec  # only what the judgement takes from the spec may be new: prices, SLO
                 before.planned_points = [point.point_id for point in points]

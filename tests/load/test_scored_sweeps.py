@@ -145,6 +145,25 @@ def test_a_resumed_sweep_has_every_score(server, exam, tmp_path, save_text):
     assert found.table["text"].null_count == (0 if save_text else found.table.num_rows)
 
 
+def test_other_references_on_the_way(server, exam, tmp_path):
+    """Without texts a run is not resumed with other references: its points could not be scored by them."""
+    with faults("batch.2:2:stop"):
+        press = while_stopped(lambda: signal.raise_signal(signal.SIGINT))
+        measure(server, exam, tmp_path / "run", Watcher(press), save_text=False)
+    other = corrected(exam, tmp_path / "other.jsonl", 99)
+    with pytest.raises(InputError, match="the references have changed"):
+        measure(server, other, tmp_path / "run", save_text=False)
+    _, found = measure(server, exam, tmp_path / "run", save_text=False)
+    assert requests(found) == EVERY
+
+
+def test_other_references_of_a_whole_run(server, run, exam, tmp_path):
+    """Nothing is measured again; what to do about its scores is said."""
+    view = Watcher()
+    measure(server, corrected(exam, tmp_path / "other.jsonl", 99), run, view)
+    assert view.notes[0] == f"the references have changed: benchsuite score {run}"
+
+
 def test_answers_of_a_fixed_length_are_not_scored(server, exam, tmp_path):
     """They run on past their end: the sweep says so, keeps no texts, and `score` refuses."""
     view = Watcher()
@@ -184,7 +203,9 @@ def test_scores_are_made_again(run, exam, tmp_path):
     """By other references; of one scenario alone the scores of the others stay as they are."""
     first = read_run(run).scores
     (run / "scores.parquet").unlink()
+    (run / "summary.json").unlink(missing_ok=True)
     assert benchsuite.score(run).stored.scores.table.equals(first.table)
+    assert json.loads((run / "summary.json").read_text())["points"]
     other = corrected(exam, tmp_path / "other.jsonl", 99)
     found = benchsuite.score(run, workload=other, only="exam").stored
     assert right(found) == {"c0001-r0": 12, "c0002-r0": 12}
