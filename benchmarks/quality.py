@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchsuite.analysis.intervals import Z, wilson
+from benchsuite.analysis.intervals import Z, t_over_runs, wilson
+from benchsuite.economics.cost import usd_per_correct
 from benchsuite.quality.paired import difference, mean_interval, overall_interval, scenario_interval
-from benchsuite.results import Estimate
+from benchsuite.results import Estimate, ScenarioQuality
 
 TRIALS = 2000  # a line: the share has a standard error of 0.5 points at 95 %
 Rng = np.random.Generator
@@ -103,6 +104,22 @@ def _paired(items: int, p: float, moved: float, graded: bool = False) -> Callabl
     return measure
 
 
+def _cost(runs: int, items: int, p: float) -> Callable[[Rng], Found]:
+    """Of a run that costs a dollar in the median, and of runs by 10 % more or less."""
+
+    def measure(rng: Rng) -> Found:
+        per_run, right = np.exp(0.1 * rng.standard_normal(runs)), (rng.random(items) < p).astype(float)
+        scored = ScenarioQuality(
+            None, items, mean_interval(right), 0, 0, 0, 0, 0, float(right.sum()),
+            {str(i): score for i, score in enumerate(right.tolist())}, time_share=1.0,
+        )  # fmt: skip
+        found = usd_per_correct(t_over_runs(per_run), 1, scored)
+        assert found is not None
+        return found, 1 / (items * p)
+
+    return measure
+
+
 _BY_ITEM, _OF_ANSWERS, _OF_SCENARIOS = "mean over items", "Wilson over answers (never used)", "stratified bootstrap"
 _CASES: list[tuple[str, str, Callable[[Rng], Found]]] = [
     (_OF_ANSWERS, "300 items at six levels, the same answer at each", _over_answers(300, 6, 0.003, 0.002)),
@@ -126,6 +143,8 @@ _CASES: list[tuple[str, str, Callable[[Rng], Found]]] = [
     *(("bootstrap of summed edits", f"{n} corrections", _corrections(n)) for n in (300, 50, 20)),
     *(("Newcombe's paired interval", f"{n} items, {100 * p:g} % right, {100 * moved:g} % fall", _paired(n, p, moved))
       for n, p, moved in ((300, 0.7, 0.05), (300, 0.97, 0.01), (50, 0.7, 0.1))),
+    *(("$ per correct answer", f"{runs} runs, CV 10 %; {n} items, {100 * p:g} % right", _cost(runs, n, p))
+      for runs, n, p in ((3, 300, 0.6), (5, 300, 0.6), (5, 50, 0.9))),
     ("paired t", "300 items, graded, 5 % fall", _paired(300, 0.7, 0.05, graded=True)),
     ("paired t", "20 items, graded, 10 % fall", _paired(20, 0.7, 0.1, graded=True)),
 ]  # fmt: skip

@@ -431,7 +431,7 @@ WARNINGS: dict[str, WarningType] = {
         "--temperature 0; or more repeats, whose answers are averaged"),
     "quality_falls": WarningType(
         "warning", "a lower score than at the lowest level, on the same items (paired, Holm over all levels)",
-        "the score is {fall:.1f} points lower than at {below.at} ({low:.1f} to {high:.1f}; p = {p:.2g}, Holm)",
+        "the same items score {fall:.1f} points lower than at {below.at} ({low:.1f} to {high:.1f}; p = {p:.2g}, Holm)",
         "look whether answers fail or are cut (check --quality); a limit such as score>=0.7 keeps such a level out"),
     # levels against each other, and the decision
     "superlinear_scaling": WarningType(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchsuite.analysis.requests import Floats, at_level
+from benchsuite.analysis.requests import Floats, at_level, in_window
 from benchsuite.level import Level
 from benchsuite.quality.paired import holm, mean_interval, overall_difference, overall_interval, scenario_interval
 from benchsuite.results import Quality, ScenarioQuality
@@ -22,10 +22,11 @@ _UNREAD = ("unread", "empty", "cut_thinking")  # AnswerScore.how, where the serv
 _MOST_EXAMPLES = 3
 
 
-def item_of(prompt_id: str) -> str:
-    """The item of a prompt: its copies (`ID#2`) are asked the same."""
-    head, _, copy = prompt_id.rpartition("#")
-    return head if head and copy.isdigit() else prompt_id
+def items_of(prompt_ids: Iterable[str]) -> dict[str, str]:
+    """The item of each prompt: its own name; of the copies (`ID#2`) of a prompt that is asked too that prompt's."""
+    names = set(prompt_ids)
+    heads = {name: name.rpartition("#") for name in names}
+    return {name: head if head in names and copy.isdigit() else name for name, (head, _, copy) in heads.items()}
 
 
 def quality_by_level(
@@ -38,13 +39,14 @@ def quality_by_level(
     over all; not where one is partial. judge_tells: False where the control of the judge says that it cannot.
     """
     scores = _own(scores)
+    items = items_of(pc.unique(scores["prompt_id"]).to_pylist())
     found: dict[Level, Quality] = {}
     for level in levels:
-        of_level = rows.filter(at_level(rows, level))
+        of_level = rows.filter(pc.and_(at_level(rows, level), in_window(rows)))
         points = pc.unique(of_level["point_id"])
         mine = scores.filter(pc.is_in(scores["point_id"], value_set=points.cast(scores["point_id"].type)))
         if len(mine):
-            one = _quality(mine, of_level)
+            one = _quality(mine, of_level, items)
             found[level] = replace(one, believed=judge_tells or JUDGE not in one.scorers)
     whole = {level: quality.by_scenario for level, quality in found.items() if not quality.partial}
     base = whole.get(next(iter(found))) if found else None
@@ -84,7 +86,7 @@ class _Rows(NamedTuple):
     """The rows of one level and scenario, as lists."""
 
     request_id: list[str]
-    prompt_id: list[str]
+    item: list[str]
     score: list[float | None]
     how: list[str]
     cut: list[bool]
@@ -93,11 +95,12 @@ class _Rows(NamedTuple):
     scorer: list[str]
 
 
-def _quality(scores: pa.Table, rows: pa.Table) -> Quality:
+def _quality(scores: pa.Table, rows: pa.Table, items: Mapping[str, str]) -> Quality:
     names = scores["scenario"].to_pylist()
     took = _time_shares(scores, rows)
     versions = dict(zip(*(scores[name].to_pylist() for name in ("scorer", "scorer_version")), strict=True))
-    columns = {name: scores[name].to_pylist() for name in _Rows._fields}
+    columns = {name: scores[name].to_pylist() for name in _Rows._fields if name != "item"}
+    columns["item"] = [items[name] for name in scores["prompt_id"].to_pylist()]
     places: dict[str | None, list[int]] = {}
     for at, name in enumerate(names):
         places.setdefault(name, []).append(at)
@@ -134,10 +137,9 @@ def _scenario(name: str | None, rows: _Rows, time_share: float | None) -> Scenar
     wanted: dict[str, float] = {}  # edits of the reference, which an answer that failed does not tell
     blank: dict[str, int] = {}
     of_edits = False
-    for prompt_id, score, text in zip(rows.prompt_id, rows.score, rows.parts, strict=True):
+    for item, score, text in zip(rows.item, rows.score, rows.parts, strict=True):
         if score is None:
             continue
-        item = item_of(prompt_id)
         by_item.setdefault(item, []).append(score)
         edits = _edits(text)
         if edits is None:

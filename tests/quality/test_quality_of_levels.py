@@ -12,13 +12,16 @@ import pytest
 from scored_runs import scored_folder
 
 from benchsuite.analysis.intervals import Z, wilson
+from benchsuite.analysis.requests import in_window
 from benchsuite.economics.cost import usd_per_point
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
+from benchsuite.quality.levels import items_of
+from benchsuite.records import ScoreRecord
 from benchsuite.report.export import as_csv, as_markdown, summary_json
 from benchsuite.report.judge import Judgement, judge_run, judge_table
 from benchsuite.results import AnswerScore, EvaluatedLevel
-from benchsuite.store.run_folder import read_run
+from benchsuite.store.run_folder import read_run, write_scores
 
 
 def number(prompt_id: str) -> int:
@@ -63,6 +66,33 @@ def test_answers_of_an_item_are_averaged_first(tmp_path: Path) -> None:
     assert one.quality.score.n == 10
     assert (one.quality.score.value, one.quality.score.low) == (0.6, wilson(0.6, 10, Z)[0])
     assert one.quality.total("n") == 40
+
+
+def test_names_that_only_look_like_copies_are_items_of_their_own() -> None:
+    """A file may have q#1, q#2 of its own; a copy is asked beside its prompt."""
+    assert items_of(["q#1", "q#2", "a", "a#2", "b#x"]) == {
+        "q#1": "q#1",
+        "q#2": "q#2",
+        "a": "a",
+        "a#2": "a",
+        "b#x": "b#x",
+    }
+
+
+def test_of_a_rate_the_window_counts(tmp_path: Path) -> None:
+    """Warm-up and tail are in no score, no time in flight and no cost."""
+    path = factory.rate_folder(tmp_path / "run", rates=(4.0,))
+    run = read_run(path)
+    inside = run.whole.filter(in_window(run.whole)).to_pylist()
+    assert 0 < len(inside) < len(run.whole)
+    where = ("point_id", "repeat", "attempt", "request_id", "prompt_id", "scenario")
+    rows = [ScoreRecord(*(one[name] for name in where), "choice", 1, float(i % 2), "C", "bare", False, False)
+            for i, one in enumerate(inside)]  # fmt: skip
+    write_scores(path, rows, {"run_id": run.manifest.run_id})
+    one = first(path)
+    assert one.quality.total("n") == len(inside)
+    assert one.quality.time_share == pytest.approx(1.0)
+    assert one.quality.usd_per_correct.value == pytest.approx(one.cost.cost_usd / sum(row.score for row in rows))
 
 
 def test_the_overall_score_is_the_mean_of_the_scenarios(tmp_path: Path) -> None:
@@ -243,7 +273,7 @@ def test_answers_get_worse_with_load(tmp_path: Path) -> None:
     assert eight.quality.change.p_corrected == pytest.approx(2 * 2 / 2**16)
     assert ["quality_falls" in codes(one) for one in (two, four, eight)] == [False, False, True]
     (warning,) = [one for one in eight.point.warnings if one.code == "quality_falls"]
-    assert warning.finding.startswith("the score is 8.0 points lower than at concurrency 2 (")
+    assert warning.finding.startswith("the same items score 8.0 points lower than at concurrency 2 (")
 
 
 def test_what_was_not_judged_makes_a_score_partial(tmp_path: Path) -> None:
