@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from benchsuite.base_url import api_address, plain_base_url
 from benchsuite.errors import InputError, RunError, ServerRefused, StoreError, os_error_as, read_json, read_toml
 from benchsuite.limits import most
-from benchsuite.quality.levels import item_of
+from benchsuite.quality.levels import items_of
 from benchsuite.quality.paired import mean_interval, overall_interval
 from benchsuite.quality.rubric import (
     LEAST_CONTROL,
@@ -373,10 +373,11 @@ def judge_run(
         )
         facts = judging.facts(belief, known, given=control is not None)
     level_of = {point.point_id: point.level for point in run.manifest.points if point.level is not None}
+    own = items_of(row.prompt_id for row in rows)
     scores: dict[Any, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
         if row.score is not None:
-            scores[level_of[row.point_id]][row.scenario or ""][item_of(row.prompt_id)].append(row.score)
+            scores[level_of[row.point_id]][row.scenario or ""][own[row.prompt_id]].append(row.score)
     facts["levels"] = []
     for level in sorted(scores):
         scenarios = {name: np.array([np.mean(s) for s in by_item.values()]) for name, by_item in scores[level].items()}
