@@ -29,8 +29,8 @@ _CLEANING = tuple(
         (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1 "),
         (r"\\[()\[\],;! ]|\\q?quad|\$", " "),
         (r"(?m)^[^\S\n]{0,9}(?:✅|✔|✓|☑|❌|✗|✘|❎|👉|➡|🔹|⭐)", ""),
-        (r"[✅✔✓☑√]", " - correct "),
-        (r"[❌✗✘❎]|(?<=[A-Z])×(?!\w)", " - incorrect "),
+        (r"[✅✔✓☑√]", " - correct; "),
+        (r"[❌✗✘❎]|(?<=[A-Z])×(?!\w)", " - incorrect; "),
         (r"[*`\"“”„«»「」『』]|(?<!\w)_{1,3}|_{1,3}(?!\w)|(?<!\w)'(?=\w)|(?<=\w)'(?!\w)", ""),
         ("【", "["),
         ("】", "]"),
@@ -70,10 +70,11 @@ _TERM_AFTER = (
 # a label where one is looked for; what may follow it; how labels are joined
 _LABEL = (
     r"(?<![A-Za-z0-9°'’\-+^_])(?:(?i:options?|choices?|answers?|letters?|选项) ?:? ?)?[(\[{]{0,2} ?([A-Z]{1,12})"
-    r"(?![A-Za-z0-9+°^_%]|['’-]\w| ?= ?\d)(?: ?[)\]}](?=[)\]}\s.。,;:!?、(\[]|$|[\u3400-\u9fff])){0,2}(?:选?项)?"
+    r"(?![A-Za-z0-9+°^_%]|['’-]\w| ?= ?\d)"
+    r"(?: ?[)\]}](?=[)\]}\s.。,;:!?、(\[]|$|[\u3400-\u9fff])){0,2}(?: ?[两三四五]?选?项)?"
 )
 _ITEM = re.compile(_LABEL)
-_LOWER = re.compile(r"(?:(?:option|choice|answer|letter) ?)?[(\[]?([a-z])\b(?!['’-]|\.[a-z])[)\]]?")
+_LOWER = re.compile(r"(?:(?:option|choice|answer|letter) ?)?[(\[]?([a-z])\b(?!['’([-]|\.[a-z])[)\]]?")
 _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
@@ -82,9 +83,9 @@ _JOINER = (
 )
 _CONTINUES = re.compile(
     rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
-    rf"| ?/ ?(?=[A-Z]\b)| ?[(\[|](?!\d)| {_JOINER}| (?=[B-HJ](?:[\s.,]|$))"
+    rf"| ?/ ?(?=[A-Z](?![A-Za-z+]))| ?[(\[|](?!\d)| \+ (?=[A-Z](?![A-Za-z]))| {_JOINER}| (?=[B-HJ](?:[\s.,]|$))"
     r"| ?(?:因|由|吧|了|呀|啊|这|正确|最|才|而|不|更|较|是|为|错|和|与|或|及"
-    r"|符|当|均|都|也|属|对(?![应于比照症人患此])|还是))"
+    r"|符|当|均|都|也|属|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述|叙述|内容)))"
 )
 _TEXT = re.compile(rf" (?!{_TERM_AFTER})(?:[A-Z][a-z]|[\u3400-\u9fff])")
 _FILLER = re.compile(
@@ -93,19 +94,25 @@ _FILLER = re.compile(
     r"|选项|答案|就是|只有|应该?[是为选]?|是|为|选)[,:]?\]? ?){0,4}"
 )
 _AND = re.compile(
-    r"[.)]?(?: ?(?:,|、|/|&|\+|\n(?=\W{0,2}[A-Z]\W{0,2}(?:\n|$))|(?i:\band\b)|以及|还有|和|与|及)"
-    r"(?: ?(?:\n|(?i:and\b)|以及|和|与|及))? ?)| (?=[A-Z](?![A-Za-z0-9]))|(?=[(\[][A-Z][)\]])"
+    r"[.)]?(?: ?(?:,|、|/|&|\+|\n(?=\W{0,2}[A-Z]\W{0,2}(?:\n|$))|(?i:\band\b)|以及|还有|和|与|及"
+    r"|;(?= ?\(?[A-Z]\)?(?:[;.。\n]|$))| \+)(?: ?(?:\n|(?i:and\b)|以及|和|与|及))? ?)"
+    r"| (?=[A-Z](?![A-Za-z0-9]))|(?=[(\[][A-Z][)\]])"
 )
 _PERHAPS = r"(?i:(?:possibly|perhaps|maybe|even|also|either|could be|might be|may be) )"
 _OR = re.compile(
     rf"[.)、]? ?,? ?(?:(?i:or|vs\.?|versus|to|through|nor)\b ?{_PERHAPS}{{0,2}}|(?i:but ){_PERHAPS}{{1,2}}"
-    rf"|或者?是?|还是|也?可能是?|[-~～–—到至]) ?选? ?{_LABEL}"
+    rf"|或者?是?|还是|也?可能是?|[-~～–—到至](?! )) ?选? ?{_LABEL}| [-~–—] {_LABEL}(?=\W{{0,3}}(?:\n|$))"
 )
+_LEFT_OPEN = re.compile(r"(?i)\bor\b|或|还是|可能")
 _MORE = re.compile(
-    r"[.):、] ?([^.。;()\n]{1,60}?)[ ,;、和及与]{1,3}(?:and )?\(?(?<![A-Za-z0-9])([A-Z])(?=[.):、](?![A-Za-z]))"
+    r"[.):、] ?([^.。;()\n]{1,60}?)[ ,;、和及与]{1,3}(?:and )?\(?(?<![A-Za-z0-9])([A-Z])"
+    r"(?=[.):、] ?[^\s.。A-Za-z]|[.):、] [A-Za-z])"
 )
 _MORE_LINES = re.compile(r"[.):、] ?([^\n]{1,120})\n\(?([A-Z])(?=[.):、])")
-_JUDGED = re.compile(r"(?i)\b(?:not|wrong|incorrect|because|true|false|correct|right)\b|n't\b|[错不对]|正确|因为")
+_JUDGED = re.compile(
+    r"(?i)\b(?:not|wrong|incorrect|because|true|false|correct|right|yes|no|is|are|was|than|if|but|go"
+    r"|choose|best|option|answer)\b|n't\b|[错不对选是]|正确|因为"
+)
 
 # what is said of a label before it
 _VERB = r"(?:is|are|'s|was|were|seems?|looks?|appears?|remains?|(?:must|would|should|has to|can|could|may|might) be)"
@@ -114,7 +121,7 @@ _DENIES = re.compile(
     r"(?:(?<= not)|(?<=n't)|(?<= less)|(?<= never)|(?<= out)| (?:incorrect|wrong|false|inappropriate|unlikely|excluded"
     r"|eliminated|ruled|contraindicated|inaccurate|irrelevant|unrelated|unsuitable|impossible|implausible|worse|invalid"
     r"|distractors?|insufficient)\b)|(?:does|do|did|would|could|should)(?:n't| not)\b|can(?:not|'t| not)\b"
-    r"|[:–—|-]? ?\(?(?:incorrect|wrong|false|no|not correct)(?= ?(?:$|[.,;:!)\n|—-])))"
+    r"|[.:–—|-]? ?\(?(?:incorrect|wrong|false|no|not correct|错误?|不正确|不对)(?= ?(?:$|[.,;:!)\n。|—-])))"
     r"|的?(?:说法|描述|表述|叙述|内容|观点)?(?:是|为|也|都|均|则|明显|显然|完全|肯定|属于?|就){0,3}"
     r"(?:错|不(?!选|应选|考虑|是 ?[A-Z])|有误|误|非|无|被?排除|未|干扰)|,(?:错误|不对|不正确|有误))"
 )
@@ -123,13 +130,17 @@ _AFFIRMS = (
     r"| to be| our| my| only| then| actually| obviously| certainly| single| overall| still|,){0,4} "
     r"(?:correct|right|true|accurate|appropriate|suitable|answers?|plausible|fitting|valid|closest|best|one"
     r"|(?<=most )likely|(?<=more )likely|(?<=most )probable)\b(?!-| avoided| reserved| known| that)"
-    r"(?! (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as|of|than|to)\b"
+    r"(?! (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
     r"(?! (?:this|the|our|these|here|my|all)\b)))"
-    r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才是|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
+    r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
     r"(?:正确(?!率)|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗))"
 )
-_YES = r"\(?(?i:\b(?:correct|right|yes)|正确)(?= ?(?:$|[.,;:!)\n。|—-]))"
-_AFFIRMED = re.compile(rf"{_AFFIRMS}|(?i: it is\b| for sure\b)|(?: ?[:–—|-])? ?{_YES}")
+_YES = r"\(?(?i:\b(?:correct|right|yes|true)\b|正确|对)(?= ?(?:$|[.,;:!)\n。|—-]))"
+_AFFIRMED = re.compile(rf"{_AFFIRMS}|(?i: it is\b| for sure\b)|(?: ?[.:–—|-])? ?{_YES}")
+_TEXT_DENIED = re.compile(
+    r"(?:[.:]|(?<=\))) ?[^.。;,\n]{1,60}?(?: ?[:–—|]| -| \() ?\(?(?i:incorrect|wrong|false|no|错误?|不正确|不对)"
+    r"(?= ?(?:$|[.,;:!)\n。|—-]))"
+)
 _TEXT_AFFIRMED = re.compile(  # behind the text of the option
     r"(?:[.:,]|(?<=\))| (?=\()) ?"
     rf"(?:(?P<text>(?:[A-Z(\u3400-\u9fff]|(?<=[,:)] )[a-z])[^.。;,\n]{{0,60}}?){_AFFIRMS}"
@@ -141,15 +152,16 @@ _SETTLED = re.compile(
 )
 _MAY_STAND = re.compile(
     r"(?i)(?:^|[.。,;:!?\n、(\[—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say|because|then"
-    r"|overall|while|whereas|although)|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
+    r"|overall|while|whereas|although|reflection)|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
 )
 
-# what announces a label. 3: a statement; 2: one if it ends there; 1: a weak one, which counts where it stands alone
-_NOUN = r"(?:answers?|options?|choices?|selections?|responses?|picks?|ans|verdict|key|solution|result)"
+# what announces a label. 4: a correction, or a statement of the answer; 3: another one; 2: one behind "so", "probably"
+# and the like; 1: a weak one, which counts where no other stands
+_NOUN = r"(?:answers?|options?|choices?|selections?|responses?|picks?|ans|verdict|key)"
 _WORD = r"(?!(?:whose|whether|if|that|who|which|when|where|than|not|cannot|never)\b)[^\s.,;:!?]{1,30}"
 _IS = (
     r"(?:(?:is|are|'s|would be|should be|must be|will be|has to be|have to be|can only be|seems to be|appears to be"
-    r"|remains)\b ?:?|:|=>?|->|→|—|–| - |\])"
+    r"|remains)\b ?:?|[是为:]|=>?|->|→|—|–| - |\])"
 )
 _RIGHT = (
     r"(?:correct|right|best|most (?:likely|appropriate|probable|suitable|accurate|plausible|fitting|consistent)|closest"
@@ -167,6 +179,7 @@ _CUES = tuple(
             rf"(?: (?:to|for|of|in|here|among|from|based|given)\b(?: {_WORD}){{0,14}})?"
             rf"(?:,? (?:therefore|thus|then),?)? ?(?:\n{{1,2}}|{_IS})[\s:]{{0,2}})"),
         (3, rf"(?i:\b{_RIGHT}(?: {_WORD}){{0,6}} ?{_IS}[\s:]{{0,2}})"),
+        (3, r"(?i:\b(?:solution|result|conclusion): )"),
         (3, r"(?i:\bcorrect ?(?:answers?|options?|choices?)? )(?=[(\[])"),
         (1, r"(?i:\banswers? |\bans\. )(?=\(?[A-Z]\b)"),
         (3, rf"(?i:{_SELF}(?:choose|chose|chosen|select|selected|pick|picked|go(?:ing)?(?: with| for)|opt(?:ing)? for"
@@ -174,33 +187,35 @@ _CUES = tuple(
             r"|think|believe|feel|suspect|meant?)(?: that)?(?: it| this| that| the answer)?"
             r"(?:'s| is| must be| should be| would be)? )"),
         (2, r"(?i:\b(?:therefore|thus|hence|so|in conclusion|conclusion|overall|finally|to conclude|in summary"
-            r"|consequently|ultimately|accordingly|definitely|probably|most likely|clearly|certainly|obviously)"
+            r"|by (?:process of )?elimination|consequently|ultimately|accordingly|definitely|probably"
+            r"|most likely|clearly|certainly|obviously)"
             r"\b[,:]? ?(?:(?:it|this|that|the answer|we)"
             r"(?:'s| is| must be| should be| would be| has to be| get| have| leaves| leaves us with)? ?)?)"),
-        (2, r"(?i:\b(?:correction|corrected|revised|updated|edit|actually|no|wait|sorry)\b[,:]? ?"
+        (2, r"(?i:\b(?:correction|corrected|revised|updated|edit|actually|no,? wait|no|wait|sorry)\b[,:]? ?"
             r"(?:(?:it|that|this)(?:'s| is| should be| must be) )?)"),
-        (3, r"(?i:\b(?:chang|switch|revis|updat|correct|amend)(?:e|ed|ing)?\b"
+        (4, r"(?i:\b(?:chang|switch|revis|updat|correct|amend)(?:e|ed|ing)?\b"
             r"(?: (?:it|this|that|my|the|final|answer|response|choice|selection)){0,4}(?: from [A-Z])? to )"),
-        (3, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
+        (4, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
         (1, r"(?i:\b(?:it|this|that|which|one)(?:'s| is| must be| should be| would be| has to be| can only be)\b ?)"),
         (1, r"(?i:\b(?:leav(?:es|ing)(?: us| me| you)?(?: with)?|left with)\b ?)"),
         (1, r"(?i:\b(?:corresponds? to|match(?:es)?|points? to|supports?|consistent with|indicates?)(?: the)? )"
             r"(?=(?i:options?|choices?|answers?)\b|\()"),
-        (3, r"(?:答案|正解)(?:选项|编号|字母)?(?:应该|应当|应|就|便|即|则|也|还|仍|只能|必须|最终|我|可能|显然"
+        (3, r"(?:答案|正解)(?:选项|编号|字母)?(?: is )?(?:应该|应当|应|就|便|即|则|也|还|仍|只能|必须|最终|我|可能|显然"
             r"|自然|确定|更可能|很可能|大概率){0,4}"
             r"(?:选择|[是为即:=\]\n]|选(?!项)|定为| ){0,4}"),
         (3, r"(?<![不误])正确的?(?:选项|选择|说法|项|结论|做法|诊断|描述|一项|表述|叙述)?的?"
-            r"(?:应该|应|就|只有|仅)?[是为有:](?:选项)?[:\n ]?"),
+            r"(?:应该|应|就|只有|仅)?(?:[是为有:]|包括|包含):?(?:选项)?[:\n ]?"),
         (3, r"最(?:佳|可能|合适|恰当|准确|符合|适宜|适合|合理|优)的?[^,。;:!?\n是为]{0,12}[是为:] ?"),
         (3, r"(?<![首可备所候挑筛任待入多单误错不勿别优])选(?!项)(?:择|取|了|定|的是|出|答案|:|是|为){0,3}[ \n]?"),
         (2, r"(?:所以|因此|因而|故|综上(?:所述|可知|分析)?|总之|由此(?:可见|可知)?|可见|于是|那么|最终|最后|结论)"
             r"[,:]? ?(?:本题|此题|这道?题)?(?:应该|应|就|只能|只有|最终|只剩下?|剩下){0,3}(?:是|为|定为|确定为)? ?"),
-        (3, r"(?:而应?该?[是为选]|应[为是]|应该[是为]|(?:更正|修正|纠正|更改|订正|修改|改|变更)"
+        (4, r"(?:而应?该?[是为选]|应[为是]|应该[是为]|(?:更正|修正|纠正|更改|订正|修改|改|变更)"
             r"(?:答案|选择)?[为选成:]{1,2}) ?"),
-        (3, r"不是? ?[A-Z] ?[项选]{0,2}[,;]? ?(?:而|应该?)?是 ?"),
+        (4, r"不是? ?[A-Z] ?[项选]{0,2}[,;]? ?(?:而|应该?)?是 ?"),
         (3, r"(?:我|笔者|个人)(?:认为|觉得|判断|倾向于?|推测|猜测?|确定|想|会|选|决定)[,:]?(?:正确的?|最终)?"
             r"(?:答案|应该|应|可能|大概|最可能|是|为|选(?!项)择?){0,3} ?"),
-        (3, r"(?:^|\n)(?:答|解答|回答|解)[:.] ?[选是]? ?"),
+        (3, r"(?:^|\n)(?:答|解答|回答|解|判断|单选题?)[:.] ?[选是]? ?"),
+        (2, r"(?:只能|一定|必然|肯定|必须)[是选为] ?"),
         (1, r"(?:剩下的?|只有|只剩|就是|对应的?是?|属于|即) ?(?:选项)? ?"),
     )
 )  # fmt: skip
@@ -208,11 +223,22 @@ _OTHERS = re.compile(  # what stands before a cue whose answer is not this answe
     r"(?i)\b(?:one|another|an?|possible|wrong|incorrect|least|worst|second|third|next|alternative|other|your|previous"
     r"|earlier|first|initial|distractor|their|his|her|user's|student's|students|plausible|tempting|provided|suggested"
     r"|proposed|original|common|either|no|none|two|three|four|following|each|any|every) (?:\w{1,20} ){0,2}$"
-    r"|(?:或者?|还是|\bor) ?$|(?:错误|备选|候选|干扰|之前|原来|初步|最初|两个|学生|以下|下列|可能|哪个|哪项|误)的?\w?$"
+    r"|[A-Z][)\]]?(?: ?选?项)?,? ?(?:或者?|还是|(?i:\bor)) ?$"
+    r"|(?:错误|备选|候选|干扰|之前|原来|初步|最初|两个|学生|以下|下列|可能|哪个|哪项|误)的?\w?$"
+)
+_NAMES_ANSWER = re.compile(r"(?i)answer|\bans\b|final|答案|正解")
+_NARROW = re.compile(  # of another question than the one that was asked
+    r"(?i)^\W*(?:(?:but|and|however|also|note that),? ?)?(?:for|in|with|among|during) (?!this|the|that|our|these|all|my"
+    r"|conclusion|summary|short|light|view|general|sum|fact|order|brief|addition|both|such|each|terms)"
+    r"|对于|有的|部分|某些|教材|版本|拓展|变式"
+)
+_NARROW_CUE = re.compile(r"(?i) (?:for|in|among) (?!this|the|that|our|these|all|me|my|your|his|her|question|q)\w")
+_CHOOSES = re.compile(
+    r"(?:^|[故应该当就则题我会们要得而终综上后能好仍是还于议接可以改请荐么便述析知见案此,:：\s)\]])$|^\W*[A-Z]"
 )
 _DENIED = re.compile(
     r"(?i)\b(?:not|never|neither|cannot|nor|hardly|doubt|without|except|no longer)\b|n't\b"
-    r"|[不没未非别勿无]|除[了去]|排除"
+    r"|[不没未非别勿无]|除[了去]|排除|(?i:\b(?:all|\w{3,5}thing|options) but\b)"
 )
 _SUPPOSED = re.compile(
     r"(?i)\b(?:initially|at first|first thought|first glance|tempt\w+|mistake\w*|commonly|often|some|students?|many|why"
@@ -220,9 +246,10 @@ _SUPPOSED = re.compile(
     r"|instead of|rather than|would have|confus\w+)\b"
     r"|有人|很多|许多|有些|同学|考生|容易|误|起初|最初|一开始|本来|原以为|为什么|为何|是否|曾|可能会"
 )
-_IF = re.compile(r"(?i)\b(?:if|unless|whether)\b|如果|假如|假设|[若]|除非|的话")
+_IF = re.compile(r"(?i)\b(?:if(?! I (?:had|have|must)\b)|unless|whether)\b|如果|假如|假设|[若]|除非|的话")
 _CLAUSE = re.compile(
-    r"[.。,;:!?\n…]|(?i:\b(?:but|however|yet|so|therefore|thus|hence|because)\b)|[故而但却]|所以|因此|那么|于是|应当?该?(?=选)|综上"
+    r"[.。,;:!?\n…]|(?i:(?<!all )(?<!thing )(?<!options )\bbut\b|\b(?:however|yet|so|therefore|thus|hence|because)\b)"
+    r"|[故而但却]|所以|因此|那么|于是|应当?该?(?=选)|综上"
 )
 _SENTENCE = re.compile(r"[.。;!?\n…]")
 _TURNS = re.compile(  # what comes after takes back what was said before
@@ -246,7 +273,7 @@ _INVERTED = re.compile(  # a question after what is wrong: "A is correct" says n
     r"\b(?:EXCEPT|NOT|LEAST|FALSE|INCORRECT)\b|\b[Ee]xcept[:?]|\bincorrect\b|错误的|不正确|不属于|不包括|除外|不符合|有误的"
 )
 _HEAD = re.compile(
-    r"(?im)^(?:(?:option|choice|选项) ?)?[(\[]?(?-i:([A-Z]))(?:[)\]](?= |$|[.:\u3400-\u9fff])| ?[.:、,](?![0-9])"
+    r"(?im)^(?:(?:option|choice|选项) ?)?[(\[]?(?-i:([A-Z]))(?:[)\]](?= |$|[.:\u3400-\u9fff])| ?[.:、,](?![0-9a-z,-])"
     r"| - | ?[—–](?!\w)|$)"
 )
 _INLINE = re.compile(r"[\s,;、]\(?([A-Z])[.):、](?![0-9])(?= ?\S)")
@@ -259,7 +286,7 @@ _KEYS = re.compile(
 
 
 class Statement(NamedTuple):
-    """Where labels are named. labels: as stated, "" if they are left open ("A or B"). sure: 3 to 1, as of the cue."""
+    """Where labels are named. labels: as stated, "" if they are left open ("A or B"). sure: 4 to 1, as of the cue."""
 
     start: int
     end: int
@@ -394,22 +421,28 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
     item = _ITEM.match(text, start)
     if item is None or not _stands(text, item):
         return None
-    names, end = item[1], item.end()
+    names, end, listed = item[1], item.end(), None
     while True:
         other = _OR.match(text, end)
-        if other and _stands(text, other):
+        if (
+            other
+            and _ascending(other[1] or other[2])
+            and (other[2] or _stands(text, other) or _LEFT_OPEN.search(other[0]))
+        ):
             return "", other.end()
         joined = _AND.match(text, end)
         item = _ITEM.match(text, joined.end()) if joined else None
         if item is None or not _stands(text, item):
             break
+        if joined and "," in joined[0]:
+            listed = (names, end)
         if not subject and (
             _DENIES.match(text, item.end())
             or _AFFIRMED.match(text, item.end())
             or text[item.end() : item.end() + 1] == ":"
         ):
             if len(names) > 1:  # "A, B and C are wrong": is A all that was stated, or A and B?
-                return "", item.end()
+                return listed if listed and joined and not joined[0].isascii() else ("", item.end())
             break
         names, end = names + item[1], item.end()
     if len(names) == 1:  # with their texts: "A. hypertension C. diabetes"
@@ -420,8 +453,6 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
                 or _TERM_BEFORE.search(text[more.start(2) - 16 : more.start(2)])
                 or more[2] <= last[-1]
             ):
-                break
-            if not several and "\n" in more[0] and (last + more[2]) != labels[:2]:
                 break
             last, at = last + more[2], more.end()
         if len(last) > 1:
@@ -452,13 +483,13 @@ def _holds(text: str, start: int, end: int) -> bool:
 
 def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
     """Labels after a cue."""
-    for sure, cue in _CUES:
+    for kind, cue in _CUES:
         for match in cue.finditer(text):
-            start, at = match.start(), match.end()
+            sure, start, at = kind, match.start(), match.end()
             filler = _FILLER.match(text, at)
             at = filler.end() if filler else at
             group = _group(text, at, sure < 3, labels, several)
-            if group is None and sure == 3:
+            if group is None and sure > 2:
                 group = _lower(text, at)
             if group is None or _DENIES.match(text, group[1]) or not _holds(text, start, group[1]):
                 continue
@@ -466,7 +497,12 @@ def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
                 continue
             if re.match(r"(?i)(?:options|choices)\W", match[0]) or _TERM_IS.search(match[0]):
                 continue
-            yield Statement(at, group[1], group[0], sure)
+            if sure == 3 and _NAMES_ANSWER.search(match[0]):
+                sure = 4
+            narrow = _NARROW.search(_clause(text, start, _SENTENCE)) or _NARROW_CUE.search(match[0])
+            if narrow or (match[0][0] == "选" and not _CHOOSES.search(_clause(text, start, _CLAUSE))):
+                sure = 1
+            yield Statement(at, group[1], group[0], 1 if sure == 2 and len(group[0]) != 1 and not several else sure)
 
 
 def _lower(text: str, at: int) -> tuple[str, int] | None:
@@ -496,7 +532,7 @@ def _judged(text: str, labels: str) -> tuple[list[Statement], set[str], set[str]
         bracketed = item[0][0] == "(" and item[0][-1] == ")" and not _TERM_BEFORE.search(before)
         if not (named or bracketed or _MAY_STAND.search(before)):
             continue
-        if _DENIES.match(text, end):
+        if _DENIES.match(text, end) or _TEXT_DENIED.match(text, end):
             denied |= set(names)
             continue
         said = _AFFIRMED.match(text, end) or _TEXT_AFFIRMED.match(text, end)
@@ -526,16 +562,24 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
     if sure:
         if last.sure == 1 and not _TURNS.search(text, sure[-1].end, last.start):
             last = sure[-1]
+        said = [one for one in sure if one.sure > 3 and one.labels]
+        if (
+            last.sure < 4
+            and said
+            and said[-1].labels != last.labels
+            and not _TURNS.search(text, said[-1].end, last.start)
+        ):
+            last = last._replace(labels="")  # "The answer is B. ... Choose D."
     elif len({one.labels for one in statements}) > 1 and not _TURNS.search(text, statements[-2].end, last.start):
         whole = several and affirmed | denied >= set(labels) and not affirmed & denied
-        last = last._replace(labels="".join(affirmed) if whole else "")
+        last = last._replace(labels="".join(affirmed) if whole else "", sure=2)
     return last._replace(labels="") if _DOUBTS.search(text, last.end) else last
 
 
 def _in_brackets(text: str, labels: str) -> Statement | None:
     """The only label of a text, in brackets at the end of it or of its first line: "Give metformin (B)."."""
     named = {match[1] for match in re.finditer(r"(?<![A-Za-z0-9])([A-Z])(?![A-Za-z0-9'-])", text)} & set(labels)
-    match = re.search(r"[^\W\d_]\w? ?\((?:[Oo]ption |选项)?([A-Z])\)[.。!]?(?:\n|$)", text)
+    match = re.search(r"(?:[a-z]\w? |[\u3400-\u9fff])\((?:[Oo]ption |选项)?([A-Z])\)[.。!]?(?:\n|$)", text)
     if match is None or named != {match[1]}:
         return None
     before = text[max(0, match.start(1) - 60) : match.start(1) - 1]
@@ -610,6 +654,5 @@ def _json(text: str, several: bool) -> tuple[str, str] | None:
     for part in parts:
         if not isinstance(part, str):
             return "", "unread"
-        head = _HEAD.match(part)
-        names.append(_bare(part, several) or (head[1] if head and not _INLINE.search(part, head.end()) else ""))
+        names.append(_bare(part, True) or _leading(part, "", several))
     return ("", "unread") if not all(names) else ("".join(sorted(set("".join(names)))), "bare")

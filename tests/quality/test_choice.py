@@ -36,10 +36,19 @@ def rows_of(name):
     return [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
 
 
-def test_of_the_labelled_answers_no_letter_is_wrong_invented_or_missed():
-    """102 answers with their truths."""
-    counts, others = tally(rows_of("letters.jsonl"))
-    assert counts == {"right": 102, "wrong": 0, "missed": 0, "invented": 0}, others
+@pytest.mark.parametrize(
+    ("name", "right", "missed"),
+    [
+        ("letters.jsonl", 102, 0),
+        ("letters_tuned.jsonl", 1406, 15),  # what the rules were made with
+    ],
+)
+def test_of_labelled_answers_no_letter_is_wrong_or_invented(name, right, missed):
+    """Answers with their truths; no more are missed than the rules miss today."""
+    counts, others = tally(rows_of(name))
+    assert (counts["wrong"], counts["invented"]) == (0, 0), others
+    assert counts["missed"] <= missed, others
+    assert sum(counts.values()) == right + missed
 
 
 @pytest.mark.parametrize(
