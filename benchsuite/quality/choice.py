@@ -26,11 +26,12 @@ _CLEANING = tuple(
         (r"</?[A-Za-z][^<>\n]{0,80}>", "\n"),
         (r"\\(?:text\w{0,8}|math\w{1,4}|mbox|bf|rm)\s?\{([^{}\n]{0,80})\}", r"\1"),
         (r"\\(?:text\w{0,8}|math\w{1,4}|mbox|bf|rm)\s?\{([^{}\n]{0,80})\}", r"\1"),
-        (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1 "),
+        (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1; "),
         (r"\\[()\[\],;! ]|\\q?quad|\$", " "),
         (r"(?m)^[^\S\n]{0,9}(?:✅|✔|✓|☑|❌|✗|✘|❎|👉|➡|🔹|⭐)", ""),
         (r"[✅✔✓☑√]", " - correct; "),
         (r"[❌✗✘❎]|(?<=[A-Z])×(?!\w)", " - incorrect; "),
+        (r"(\b[A-Z])\*\*(?= [A-Z])", r"\1;"),
         (r"[*`\"“”„«»「」『』]|(?<!\w)_{1,3}|_{1,3}(?!\w)|(?<!\w)'(?=\w)|(?<=\w)'(?!\w)", ""),
         ("【", "["),
         ("】", "]"),
@@ -78,14 +79,14 @@ _LOWER = re.compile(r"(?:(?:option|choice|answer|letter) ?)?[(\[]?([a-z])\b(?!['
 _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
-    r"|meaning|namely|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
-    r"|isn't|can't|doesn't|wouldn't|it)\b"
+    r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
+    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies))\b"
 )
 _CONTINUES = re.compile(
     rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
-    rf"| ?/ ?(?=[A-Z](?![A-Za-z+]))| ?[(\[|](?!\d)| \+ (?=[A-Z](?![A-Za-z]))| {_JOINER}| (?=[B-HJ](?:[\s.,]|$))"
+    rf"| ?/ ?(?=[A-Z](?![A-Za-z+]))| ?[(\[|](?!\d)| \+ (?=[A-Z](?![A-Za-z]))| {_JOINER}| (?=[A-HJ](?:[\s.,]|$))"
     r"| ?(?:因|由|吧|了|呀|啊|这|正确|最|才|而|不|更|较|是|为|错|和|与|或|及"
-    r"|符|当|均|都|也|属|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述|叙述|内容)))"
+    r"|符|当|均|都|也|属|其[余他]|如果|若|易|注意|有的|对于|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述|叙述|内容)))"
 )
 _TEXT = re.compile(rf" (?!{_TERM_AFTER})(?:[A-Z][a-z]|[\u3400-\u9fff])")
 _FILLER = re.compile(
@@ -128,12 +129,14 @@ _DENIES = re.compile(
 _AFFIRMS = (
     rf"(?: ?[,:]? ?(?i:{_VERB}(?: the| a| an| most| also| both| all| clearly| definitely| therefore| thus| more| indeed"
     r"| to be| our| my| only| then| actually| obviously| certainly| single| overall| still|,){0,4} "
-    r"(?:correct|right|true|accurate|appropriate|suitable|answers?|plausible|fitting|valid|closest|best|one"
+    r"(?:correct|right|true|accurate|appropriate|suitable|answers?|closest|best|one"
     r"|(?<=most )likely|(?<=more )likely|(?<=most )probable)\b(?!-| avoided| reserved| known| that)"
-    r"(?! (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
+    r"(?!,? (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
     r"(?! (?:this|the|our|these|here|my|all)\b)))"
+    r"|(?i:,? (?:best (?:fits?|match(?:es)?|describes?|explains?|answers?)|(?:fits?|match(?:es)?|applies|apply) best"
+    r"|makes? (?:the )?most sense|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
     r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
-    r"(?:正确(?!率)|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗))"
+    r"(?:正确(?!率|的(?:说法|描述|做法|应))|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗|[,;]?(?:但|不过|却|只是|然而)))"
 )
 _YES = r"\(?(?i:\b(?:correct|right|yes|true)\b|正确|对)(?= ?(?:$|[.,;:!)\n。|—-]))"
 _AFFIRMED = re.compile(rf"{_AFFIRMS}|(?i: it is\b| for sure\b)|(?: ?[.:–—|-])? ?{_YES}")
@@ -151,7 +154,7 @@ _SETTLED = re.compile(
     r"(?:(?:single |only )?(?:correct|right|best|final) )?(?:answers?|choice|option)\b|.{0,40}?(?:本题|正确|的)答案"
 )
 _MAY_STAND = re.compile(
-    r"(?i)(?:^|[.。,;:!?\n、(\[—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say|because|then"
+    r"(?i)(?:^|[.。,;:!?\n、()\[\]—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say|because|then"
     r"|overall|while|whereas|although|reflection)|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
 )
 
@@ -161,11 +164,11 @@ _NOUN = r"(?:answers?|options?|choices?|selections?|responses?|picks?|ans|verdic
 _WORD = r"(?!(?:whose|whether|if|that|who|which|when|where|than|not|cannot|never)\b)[^\s.,;:!?]{1,30}"
 _IS = (
     r"(?:(?:is|are|'s|would be|should be|must be|will be|has to be|have to be|can only be|seems to be|appears to be"
-    r"|remains)\b ?:?|[是为:]|=>?|->|→|—|–| - |\])"
+    r"|would have to be|remains)\b ?:?|[是为:]|=>?|->|→|—|–| ?- |,(?= is\b)|\])"
 )
 _RIGHT = (
-    r"(?:correct|right|best|most (?:likely|appropriate|probable|suitable|accurate|plausible|fitting|consistent)|closest"
-    r"|final|proper|accurate)"
+    r"(?:correct|right|best|exception|most (?:likely|appropriate|probable|suitable|accurate|plausible|consistent)"
+    r"|closest|final|proper|accurate)"
 )
 _SELF = (
     r"(?:\b(?:I|we|let's|let me|let us)(?:'d|'ll|'m|'ve| am| would| will| shall| have to| must| should| do| can)?"
@@ -181,10 +184,11 @@ _CUES = tuple(
         (3, rf"(?i:\b{_RIGHT}(?: {_WORD}){{0,6}} ?{_IS}[\s:]{{0,2}})"),
         (3, r"(?i:\b(?:solution|result|conclusion): )"),
         (3, r"(?i:\bcorrect ?(?:answers?|options?|choices?)? )(?=[(\[])"),
-        (1, r"(?i:\banswers? |\bans\. )(?=\(?[A-Z]\b)"),
+        (1, r"(?i:\banswers? )(?=\(?[A-Z]\b)"),
+        (3, r"(?i:\bans[.:) -]{1,3})"),
         (3, rf"(?i:{_SELF}(?:choose|chose|chosen|select|selected|pick|picked|go(?:ing)?(?: with| for)|opt(?:ing)? for"
-            r"|answer|say|lean(?:ing)? towards?|settle (?:on|for)|vote(?: for)?|stick(?:ing)? with|mark|guess|conclude"
-            r"|think|believe|feel|suspect|meant?)(?: that)?(?: it| this| that| the answer)?"
+            r"|answer|say|lean(?:ing)? towards?|settle (?:on|for)|vote(?: for)?|stick(?:ing)? with|mark|tick|circle"
+            r"|guess|conclude|think|believe|feel|suspect|meant?)(?: that)?(?: it| this| that| the answer)?"
             r"(?:'s| is| must be| should be| would be)? )"),
         (2, r"(?i:\b(?:therefore|thus|hence|so|in conclusion|conclusion|overall|finally|to conclude|in summary"
             r"|by (?:process of )?elimination|consequently|ultimately|accordingly|definitely|probably"
@@ -204,7 +208,7 @@ _CUES = tuple(
             r"|自然|确定|更可能|很可能|大概率){0,4}"
             r"(?:选择|[是为即:=\]\n]|选(?!项)|定为| ){0,4}"),
         (3, r"(?<![不误])正确的?(?:选项|选择|说法|项|结论|做法|诊断|描述|一项|表述|叙述)?的?"
-            r"(?:应该|应|就|只有|仅)?(?:[是为有:]|包括|包含):?(?:选项)?[:\n ]?"),
+            r"(?:应该|应|就|只有|仅)?(?:[是为有:]|包括|包含):?(?:选项)?[:\s]{0,3}"),
         (3, r"最(?:佳|可能|合适|恰当|准确|符合|适宜|适合|合理|优)的?[^,。;:!?\n是为]{0,12}[是为:] ?"),
         (3, r"(?<![首可备所候挑筛任待入多单误错不勿别优])选(?!项)(?:择|取|了|定|的是|出|答案|:|是|为){0,3}[ \n]?"),
         (2, r"(?:所以|因此|因而|故|综上(?:所述|可知|分析)?|总之|由此(?:可见|可知)?|可见|于是|那么|最终|最后|结论)"
@@ -243,10 +247,11 @@ _DENIED = re.compile(
 _SUPPOSED = re.compile(
     r"(?i)\b(?:initially|at first|first thought|first glance|tempt\w+|mistake\w*|commonly|often|some|students?|many|why"
     r"|people|others|suppose|assum\w+|might|could|may|whether|had|were|previously|originally|earlier|thought|used to"
-    r"|instead of|rather than|would have|confus\w+)\b"
+    r"|instead of|rather than|would have|confus\w+|(?:was|were) (?:going|about|inclined)|almost|nearly)\b"
     r"|有人|很多|许多|有些|同学|考生|容易|误|起初|最初|一开始|本来|原以为|为什么|为何|是否|曾|可能会"
 )
 _IF = re.compile(r"(?i)\b(?:if(?! I (?:had|have|must)\b)|unless|whether)\b|如果|假如|假设|[若]|除非|的话")
+_ALTHOUGH = re.compile(r"(?i)\W*(?:(?:while|(?:even )?though|although)\b|虽|尽管)")
 _CLAUSE = re.compile(
     r"[.。,;:!?\n…]|(?i:(?<!all )(?<!thing )(?<!options )\bbut\b|\b(?:however|yet|so|therefore|thus|hence|because)\b)"
     r"|[故而但却]|所以|因此|那么|于是|应当?该?(?=选)|综上"
@@ -263,11 +268,13 @@ _DOUBTS = re.compile(  # an answer that says so and then names no other is open 
     r"|\bscratch that|(?:(?:^|[.!\n] ?)(?:that|this)|\b(?:the above(?: answer)?|my (?:previous |first )?answer))"
     r"(?:'s| is| was)(?: \w{1,20}ly)? "
     r"(?:not (?:right|correct)|wrong|incorrect|mistaken)\b"
-    r"|等等,|等一下|重新(?:考虑|分析|审题|判断)|不太?确定|(?:上面|上述|前面|刚才|之前)的?(?:答案|选择|判断)?是?(?:不对|错|有误|不正确)"
+    r"|\bI made an? (?:mistake|error)|\bactually, no\b|(?:^|[,。.!\n] ?)(?:correction|更正|不对|on second thoughts?)[,:]?\s*$"
+    r"|说错了|等等,|等一下|重新(?:考虑|分析|审题|判断)|不太?确定|(?:上面|上述|前面|刚才|之前)的?(?:答案|选择|判断)?是?(?:不对|错|有误|不正确)"
     r"|(?:^|[,。!\n])(?:不对|错了|说错了)[,。!]"
 )
 _NEXT_ITEM = re.compile(
-    r"(?i)\n(?:next |new )?question ?\d{0,3} ?[:.]|\nQ ?\d{0,3}[:.]|\n(?:题目|问题|例题?|下一题) ?\d{0,3}[:.]"
+    r"(?i)\n(?:human|user|instruction|input) ?:|\n(?:next |new )?question ?\d{0,3} ?[:.]|\nQ ?\d{0,3}[:.]"
+    r"|\n(?:题目|问题|例题?|下一题) ?\d{0,3}[:.]"
 )
 _INVERTED = re.compile(  # a question after what is wrong: "A is correct" says nothing of the answer
     r"\b(?:EXCEPT|NOT|LEAST|FALSE|INCORRECT)\b|\b[Ee]xcept[:?]|\bincorrect\b|错误的|不正确|不属于|不包括|除外|不符合|有误的"
@@ -277,7 +284,6 @@ _HEAD = re.compile(
     r"| - | ?[—–](?!\w)|$)"
 )
 _INLINE = re.compile(r"[\s,;、]\(?([A-Z])[.):、](?![0-9])(?= ?\S)")
-_EXPLAINS = re.compile(r"(?i)\n\n|explanation|reason|rationale|because|解析|分析|解释|理由|说明")
 _KEYS = re.compile(
     r"(?:(?:my|your|the|model|final|correct|right|best|selected|chosen|predicted)?_?"
     r"(?:answers?|choices?|options?|selection|prediction|ans)(?:_(?:letter|choice|option|key|label))?|letter|label"
@@ -286,7 +292,10 @@ _KEYS = re.compile(
 
 
 class Statement(NamedTuple):
-    """Where labels are named. labels: as stated, "" if they are left open ("A or B"). sure: 4 to 1, as of the cue."""
+    """Where labels are named. labels: as stated, "" if they are left open ("A or B").
+
+    sure: 4 to 1, as of the cue; 0 where the answer is to a narrower question ("in children, choose B").
+    """
 
     start: int
     end: int
@@ -371,14 +380,20 @@ def read_labels(answer: str, labels: str, several: bool, prompt_text: str = "") 
 
 def _tiers(text: str, labels: str, several: bool, prompt_text: str) -> tuple[str, str]:
     """What cleaned text states, by the first tier that has a reading, and the tier."""
+    cut = _NEXT_ITEM.search(text)  # a model that goes on with questions of its own
+    if cut and (found := _tiers(text[: cut.start()], labels, several, prompt_text))[0]:
+        return found
     if bare := _bare(text, several):
         return bare, "bare"
     leading = _leading(text, labels, several)
     stated = _stated(text, labels, several, prompt_text)
+    last = _last_line(text, several)
     if stated is None:
-        return (leading, "leading") if leading else (_last_line(text, several), "last_line")
+        return (leading, "leading") if leading else (last, "last_line")
+    if last and stated.labels and sorted(last) != sorted(stated.labels):  # "Answer: A ... so it cannot be. C"
+        return (last, "last_line") if _TURNS.search(text, stated.end) else ("", "unread")
     # "B. Metformin. ... In children C is correct.": a weak statement does not outweigh what the answer begins with
-    if leading and stated.sure == 1 and sorted(leading) != sorted(stated.labels):
+    if leading and stated.sure < 2 and sorted(leading) != sorted(stated.labels):
         return "", "unread"
     return stated.labels, "stated"
 
@@ -432,7 +447,11 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
             return "", other.end()
         joined = _AND.match(text, end)
         item = _ITEM.match(text, joined.end()) if joined else None
-        if item is None or not _stands(text, item):
+        if item is None or joined is None:
+            break
+        if not _stands(text, item):  # "A, C" runs into what follows, so that nobody can tell where the labels end
+            if (several or "," not in joined[0]) and item[1] not in ("A", "I") and set(item[1]) <= set(labels):
+                return "", item.end()
             break
         if joined and "," in joined[0]:
             listed = (names, end)
@@ -470,12 +489,12 @@ def _clause(text: str, at: int, edges: re.Pattern[str]) -> str:
 
 def _holds(text: str, start: int, end: int) -> bool:
     """True if what is said from start to end is neither denied, supposed, conditional nor asked."""
-    clause = _clause(text, start, _CLAUSE)
-    if _DENIED.search(clause) or _SUPPOSED.search(clause) or _IF.search(_clause(text, start, _SENTENCE)):
+    clause, sentence = _clause(text, start, _CLAUSE), _clause(text, start, _SENTENCE)
+    if clause == sentence and _ALTHOUGH.match(clause):
         return False
-    if re.compile(r",? ?(?:only )?(?:if|unless|when|assuming)\b|,? ?(?:如果|若)|的话|的?(?:同学|人)", re.I).match(
-        text, end
-    ):
+    if _DENIED.search(clause) or _SUPPOSED.search(clause) or _IF.search(sentence):
+        return False
+    if re.compile(r",? ?(?:only )?(?:if|unless|when)\b|,? ?(?:如果|若)|的话|的?(?:同学|人)", re.I).match(text, end):
         return False
     stop = _SENTENCE.search(text, end, end + 160)
     return stop is None or stop[0] != "?"
@@ -490,7 +509,7 @@ def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
             at = filler.end() if filler else at
             group = _group(text, at, sure < 3, labels, several)
             if group is None and sure > 2:
-                group = _lower(text, at)
+                group = _lower(text, at) or _doubtful(text, at)
             if group is None or _DENIES.match(text, group[1]) or not _holds(text, start, group[1]):
                 continue
             if _OTHERS.search(text[max(0, start - 60) : start]) or _TERM_BEFORE.search(text[max(0, at - 16) : at]):
@@ -501,14 +520,20 @@ def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
                 sure = 4
             narrow = _NARROW.search(_clause(text, start, _SENTENCE)) or _NARROW_CUE.search(match[0])
             if narrow or (match[0][0] == "选" and not _CHOOSES.search(_clause(text, start, _CLAUSE))):
-                sure = 1
+                sure = 0
             yield Statement(at, group[1], group[0], 1 if sure == 2 and len(group[0]) != 1 and not several else sure)
+
+
+def _doubtful(text: str, at: int) -> tuple[str, int] | None:
+    """A letter after a cue that may be part of a name, and where it ends: nothing weaker is an answer then."""
+    item = _ITEM.match(text, at)
+    return ("", item.end()) if item and len(item[1]) == 1 and item[1] not in "AI" else None
 
 
 def _lower(text: str, at: int) -> tuple[str, int] | None:
     """A lower-case label after a cue, and where it ends. "a" and "i" are words unless marked."""
     item = _LOWER.match(text, at)
-    if item is None or not _CONTINUES.match(text, item.end()):
+    if item is None or not (item[0][-1] in ")]" or _CONTINUES.match(text, item.end())):
         return None
     marked = not item[0][-1].isalpha() or (
         ":" in text[max(0, at - 2) : at] and re.compile(r"$|\n|[.)]").match(text, item.end())
@@ -523,13 +548,13 @@ def _judged(text: str, labels: str) -> tuple[list[Statement], set[str], set[str]
         start = item.start()
         if start < done:
             continue
-        named = item.start(1) - start > 3
         group = _group(text, start, True, labels, True)
         if not group or not group[0]:
             continue
         (names, end), before = group, text[max(0, start - 16) : start]
         done = end
-        bracketed = item[0][0] == "(" and item[0][-1] == ")" and not _TERM_BEFORE.search(before)
+        named = re.match(r"(?i)opt|cho|ans|let|选", item[0])
+        bracketed = item[0][0] == "(" and not _TERM_BEFORE.search(before)
         if not (named or bracketed or _MAY_STAND.search(before)):
             continue
         if _DENIES.match(text, end) or _TEXT_DENIED.match(text, end):
@@ -552,16 +577,18 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
     if _INVERTED.search(prompt_text):
         judged = []
     statements = sorted([*_cued(text, labels, several), *judged], key=lambda one: (one.start, one.sure))
-    if cut := _NEXT_ITEM.search(text, next((one.end for one in statements if one.labels), len(text))):
-        statements = [one for one in statements if one.end <= cut.start()]
-        text = text[: cut.start()]
     if not statements:
         return _in_brackets(text, labels)
     last = statements[-1]
     sure = [one for one in statements if one.sure > 1]
     if sure:
-        if last.sure == 1 and not _TURNS.search(text, sure[-1].end, last.start):
-            last = sure[-1]
+        if last.sure < 2 and not _TURNS.search(text, sure[-1].end, last.start):
+            later = {
+                one.labels
+                for one in statements
+                if one.start > sure[-1].start and one.sure and (several or len(one.labels) == 1)
+            }
+            last = sure[-1] if len(later) != 1 or later == {sure[-1].labels} else last._replace(labels="")
         said = [one for one in sure if one.sure > 3 and one.labels]
         if (
             last.sure < 4
@@ -579,7 +606,7 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
 def _in_brackets(text: str, labels: str) -> Statement | None:
     """The only label of a text, in brackets at the end of it or of its first line: "Give metformin (B)."."""
     named = {match[1] for match in re.finditer(r"(?<![A-Za-z0-9])([A-Z])(?![A-Za-z0-9'-])", text)} & set(labels)
-    match = re.search(r"(?:[a-z]\w? |[\u3400-\u9fff])\((?:[Oo]ption |选项)?([A-Z])\)[.。!]?(?:\n|$)", text)
+    match = re.search(r"(?:[a-z]\w? |[\u3400-\u9fff])\((?:[Oo]ption |选项)?([A-Z])(?:选?项)?\)[.。!]?(?:\n|$)", text)
     if match is None or named != {match[1]}:
         return None
     before = text[max(0, match.start(1) - 60) : match.start(1) - 1]
@@ -590,14 +617,16 @@ def _in_brackets(text: str, labels: str) -> Statement | None:
 
 def _leading(text: str, labels: str, several: bool) -> str:
     """The label that the first line begins with, as no other line does; of `choices`, those of all lines."""
+    line, _, rest = text.partition("\n")
+    if several and rest and (bare := _bare(line, True)):
+        return bare
     first = _HEAD.match(text) or re.compile("([A-Z])(?= (?:because|since)\\b)").match(text)
     if first is None:
         return ""
-    line, _, rest = text.partition("\n")
     name, after = first[1], line[first.end() :]
     if (
         re.match(rf" ?(?:{_SPECIES})\b", after)
-        or (first[0][-1] in ":," and name in "AI")
+        or (first[0][-1] in ":," and name in "AI" and not re.match(r" ?[\u3400-\u9fff]", after))
         or re.match(r" ?(?:(?i:or|and|&|/)|或者?|和|与)? ?\(?[A-Z](?![A-Za-z0-9'-])", after)
     ):
         return ""
@@ -617,8 +646,7 @@ def _leading(text: str, labels: str, several: bool) -> str:
         return "".join(names)
     # the answer, then all options, from the first on
     again = rest[: others[0].start()]
-    ordered = names[1] == labels[0] and name != labels[0] and _ascending("".join(names[1:]))
-    return name if ordered and (_EXPLAINS.search("\n" + again) or again) else ""
+    return name if again and names[1] == labels[:1] and name != names[1] and _ascending("".join(names[1:])) else ""
 
 
 def _last_line(text: str, several: bool) -> str:
