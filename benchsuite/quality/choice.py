@@ -269,7 +269,8 @@ _DOUBTS = re.compile(  # an answer that says so and then names no other is open 
     r"(?:'s| is| was)(?: \w{1,20}ly)? "
     r"(?:not (?:right|correct)|wrong|incorrect|mistaken)\b"
     r"|\bI made an? (?:mistake|error)|\bactually, no\b|(?:^|[,。.!\n] ?)(?:correction|更正|不对|on second thoughts?)[,:]?\s*$"
-    r"|说错了|等等,|等一下|重新(?:考虑|分析|审题|判断)|不太?确定|(?:上面|上述|前面|刚才|之前)的?(?:答案|选择|判断)?是?(?:不对|错|有误|不正确)"
+    r"|说错了|等等,|等一下|重新(?:考虑|分析|审题|判断)"
+    r"|不太?确定|(?:上面|上述|前面|刚才|之前)的?(?:答案|选择|判断)?是?(?:不对|错|有误|不正确)"
     r"|(?:^|[,。!\n])(?:不对|错了|说错了)[,。!]"
 )
 _NEXT_ITEM = re.compile(
