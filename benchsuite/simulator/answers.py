@@ -69,8 +69,9 @@ class Answers:
     def to(self, body: Mapping[str, Any]) -> str | None:
         """The answer to a request's body; None where it asks for none of the scored prompts."""
         messages = body.get("messages") or [{"content": body.get("prompt")}]
-        content = messages[-1].get("content") if isinstance(messages[-1], dict) else None
-        text = content if isinstance(content, str) else message_text({"content": content if content else ""})
+        content = messages[-1].get("content")
+        parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+        text = content if isinstance(content, str) else message_text({"content": parts})
         for key in (text, _SALT.sub("", text, count=1)):
             if key in self.texts:
                 return self.texts[key]
@@ -133,12 +134,11 @@ def _wrong(name: str, prompt: Prompt, options: Mapping[str, Any]) -> str:
             return _NOTHING[0]
         reach = options.get("abs_tol", 0) + options.get("rel_tol", 0) * abs(value)
         return _number(value + 1 + 3 * reach, options)
-    if name == "json":
-        return '{"answer": '
     if name == "correction" and (source := options.get("source")) not in (None, prompt.reference):
         return str(source)  # nothing corrected
     known = json.dumps([prompt.reference, options.get("source")], ensure_ascii=False).lower()
-    return next(text for text in _NOTHING if not any(word in known for word in text.split()))
+    nothing = next((text for text in _NOTHING if not any(word in known for word in text.split())), "?")
+    return json.dumps({"answer": nothing}) if name == "json" else nothing
 
 
 def _number(value: Any, options: Mapping[str, Any]) -> str:

@@ -98,6 +98,8 @@ def test_on_the_wire() -> None:
             "index": 0, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": "stop",
         }  # fmt: skip
         assert whole["usage"]["completion_tokens"] == tokens
+        assert ask(client, messages=[{"role": "user", "content": ["?", {"text": 1}]}], max_tokens=1)[0] == " tok"
+        assert ask(client, COMPLETIONS, prompt=[1, 2, 3], max_tokens=1)[0] == " tok"
         assert ask(client, messages=user("Anything else?"), max_tokens=3) == (" tok tok tok", "length", 3)
 
 
