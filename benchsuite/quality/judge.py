@@ -43,6 +43,7 @@ from benchsuite.quality.rubric import (
     corrected,
     read_verdict,
     rubric_of,
+    verdicts_of,
 )
 from benchsuite.quality.score import SCORERS, RowScorer, question_text, version_of
 from benchsuite.records import ScoreRecord
@@ -150,7 +151,10 @@ class Judging:
         return key
 
     def verdict(self, key: str) -> Verdict | None:
-        return next((one for one in self._came.get(key, ()) if one.verdict is not None), None)
+        """None where none is usable."""
+        _, allowed = verdicts_of(self._questions[key][0])
+        known = (one for one in self._came.get(key, ()) if type(one.verdict) is type(allowed[0]))
+        return next((one for one in known if one.verdict in allowed), None)
 
     def ask(self) -> None:
         """Asks what has no verdict yet, in a fixed random order, so that nothing tells control answers apart.
@@ -323,9 +327,10 @@ def _items(prompts: Iterable[Prompt], rubric: Rubric | None) -> dict[str, Item]:
 
 def _answers(run: Run, items: Mapping[str, Item], prompts: Iterable[Prompt], score: Any, point: str = "") -> Any:
     """The rows of the scorer judge with `score`, of an item and the answer; of one point, or all."""
+    model = run.manifest.model or ""
 
     def of_row(answer: str, _: object, options: Mapping[str, Any], __: str) -> AnswerScore:
-        for name in {run.manifest.model or "", (run.manifest.model or "").rpartition("/")[2]}:
+        for name in (model, model.rpartition("/")[2]):
             if len(name) >= 6 and re.search(r"[\d-]", name):  # a candidate that names itself
                 answer = re.sub(re.escape(name), "[the model]", answer, flags=re.IGNORECASE)
         name = options["id"]
@@ -424,13 +429,11 @@ def compare_runs(
             found = [one.verdict for key in keys if (one := judging.verdict(key)) is not None]
             return None if len(found) < 2 else str(found[0]) if {*found} == {"first", "second"} else "tie"
 
-        of_control = [
-            both_orders(one.question, *((a, b) if n % 2 else (b, a)))
-            for n, (one, a, b) in enumerate(
-                (right, right.question.answer, wrong.question.answer)
-                for right, wrong in zip(known[::2], known[1::2], strict=True)
-            )
-        ]
+        of_control = []
+        for n in range(len(known) // 2):
+            right, wrong = (one.question for one in known[2 * n : 2 * n + 2])
+            pair = right.answer, wrong.answer
+            of_control.append(both_orders(right, *(pair if n % 2 else pair[::-1])))
         open_, scores = {}, {}
         for name, item in items.items():
             a, b = (side.get(name, "") for side in sides)
@@ -449,14 +452,16 @@ def compare_runs(
         facts = judging.facts(belief, known, given=control is not None)
         same = [{one.verdict for key in open_[name] if (one := judging.verdict(key))} != {"tie"}
                 for name, tie in found.items() if tie == "tie"]  # fmt: skip
-    counts = Counter(scores.values())
+    counts, by_item = Counter(scores.values()), defaultdict[str, list[float]](list)
+    for name, score in scores.items():
+        by_item[item_of(name)].append(score)
     return facts | shared[0].named() | {
         "at": shared[0].at,
         "runs": [run.manifest.run_id for run in (first, second)],
         "candidates": [run.manifest.model or "" for run in (first, second)],
         "wins": counts[1.0], "ties": counts[0.5], "losses": counts[0.0], "contradictions": sum(same),
         "rows": len(items), "not_judged": len(items) - len(scores),
-        "win_rate": asdict(mean_interval(np.array([*scores.values()]))),
+        "win_rate": asdict(mean_interval(np.array([np.mean(each) for each in by_item.values()]))),
     }  # fmt: skip
 
 

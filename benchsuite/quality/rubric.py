@@ -95,11 +95,13 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens
     """
     rubric, prompt, reference, *answers = question
     texts = [_shortened(answer_of(text)[0]) for text in answers if text is not None]  # control answers alike
-    mark = hashlib.sha256("\0".join([rubric.text, prompt, reference or "", *texts]).encode()).hexdigest()[:16]
+    mark = hashlib.sha256(
+        "\0".join([rubric.text, prompt, reference or "", *texts]).encode(errors="surrogatepass")
+    ).hexdigest()[:16]
     values = {"mark": mark, "scale": str(rubric.scale), "rubric": rubric.text, "question": prompt}
     values |= dict(zip(("answer", "other"), texts, strict=False))
     values["reference"] = f"<{mark} reference>\n{reference}\n</{mark} reference>\n" if reference is not None else ""
-    name, allowed = _verdicts(question)
+    name, allowed = verdicts_of(question)
     schema = {
         "type": "object",
         "properties": {name: {"enum": [*allowed]}, "reason": {"type": "string"}},
@@ -121,7 +123,8 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens
     }
 
 
-def _verdicts(question: Question) -> tuple[str, Sequence[Any]]:
+def verdicts_of(question: Question) -> tuple[str, Sequence[Any]]:
+    """The name of the field that holds the verdict, and what it may be."""
     return ("score", range(question.rubric.scale + 1)) if question.other is None else ("better", ORDERS)
 
 
@@ -136,7 +139,7 @@ _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 def read_verdict(text: str, question: Question) -> tuple[Any, str] | None:
     """The verdict and its reason: of the whole answer, or of its only fenced block; None for anything else."""
-    name, allowed = _verdicts(question)
+    name, allowed = verdicts_of(question)
     text = answer_of(text)[0].strip()
     blocks = _FENCED.findall(text)
     try:

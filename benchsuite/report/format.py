@@ -16,7 +16,16 @@ from benchsuite.level import Level
 from benchsuite.manifest import RunManifest, SearchFacts
 from benchsuite.metrics import BY_COLUMN, REASONING, Metric
 from benchsuite.quality.rubric import judge_findings
-from benchsuite.results import Decision, Distribution, Estimate, EvaluatedLevel, LimitCheck, NoFeasiblePoint, SloVerdict
+from benchsuite.results import (
+    MAX_NOT_JUDGED,
+    Decision,
+    Distribution,
+    Estimate,
+    EvaluatedLevel,
+    LimitCheck,
+    NoFeasiblePoint,
+    SloVerdict,
+)
 from benchsuite.slo import Limit, Slo
 from benchsuite.spec import parse_spec
 from benchsuite.warning_table import DISTURBING, Finding
@@ -536,12 +545,16 @@ def judge_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{facts['runs'][0]} is better than {facts['runs'][1]} in {shown(facts['win_rate'])} of "
             f"{facts['rows'] - facts['not_judged']:,} items at {facts['at']}: {facts['wins']} won, {facts['losses']} "
-            f"lost, {facts['ties']} tied, of which {facts['contradictions']} verdicts went with the order"
+            f"lost, {facts['ties']} tied, {facts['contradictions']} of them as the verdicts of both orders disagree"
         )
     for row in facts.get("levels", ()):
         known = row.get("corrected") or {"value": None}
         right = "" if known["value"] is None else f"; corrected for the judge's errors {shown(known)}"
         lines.append(f"{row['at']}: {shown(row['score'])}{right}")
+    if (no := facts["not_judged"]) > MAX_NOT_JUDGED * facts["rows"]:
+        lines.append(
+            f"partial: {no:,} of {facts['rows']:,} have no verdict, so nothing is to be ranked by these scores"
+        )
     n_in, n_out, bill = facts["input_tokens"], facts["output_tokens"], facts["usd"]
     tokens = "the judge counts no tokens" if n_in is None else f"{n_in:,} + {n_out:,} tokens"
     return [*lines, f"its bill, no part of the serving cost: {tokens}{'' if bill is None else f', {usd(bill)}'}"]

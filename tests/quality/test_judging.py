@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -220,6 +221,10 @@ def test_the_journal_survives(tmp_path):
         lines = journal.read_bytes().splitlines(keepends=True)
         assert len(lines) == 120
         odd = [b'{"key": 3}\n', b"\xff\xfe\n", b"[]\n", lines[0].replace(b"100", b"-1")]
+        odd += [
+            lines[0].replace(b'"verdict":', b'"verdict":9'),
+            lines[0].replace(b'"verdict":', b'"verdict":true,"x":'),
+        ]
         journal.write_bytes(b"".join([*odd, *lines[2:]]) + lines[1][:40])
         again = judge_run(run, PROMPTS, judge(fake))
         assert len(fake.asked) == 122
@@ -424,3 +429,25 @@ def test_two_judgings_at_a_time(tmp_path):
     with FakeJudge(at_work) as fake:
         judge_run(run, PROMPTS, judge(fake))
     assert "another benchsuite is judging" in refused[0]
+
+
+def test_copies_are_one_item(tmp_path):
+    """Of a set that starts again both answers to a prompt are one item: 40 answers, 20 items, as in every interval."""
+    prompts = [*PROMPTS[:20], *(replace(p, prompt_id=f"{p.prompt_id}#2") for p in PROMPTS[:20])]
+    copies = {f"p{20 + i}": f"p{i}#2" for i in range(20)}
+
+    def again(path, text):
+        def answered(row):
+            place = int(row.request_id[1:])
+            return row._replace(prompt_id=copies.get(row.prompt_id, row.prompt_id), text=text(place % 20))
+
+        return read_run(run_folder(path, levels=(2,), requests=N, row=answered, model=MODEL))
+
+    first, second = again(tmp_path / "a", lambda i: NAMES[i]), again(tmp_path / "b", lambda i: NAMES[i % 10])
+    with FakeJudge(lambda told: int(right_in(told))) as fake:
+        rows, facts = judge_run(second, prompts, judge(fake))
+    assert (len(rows), facts["levels"][0]["score"]["n"], facts["levels"][0]["score"]["value"]) == (40, 20, 0.5)
+    with FakeJudge(lambda told: "first" if NAMES[number_of(told)] in told["first"] else "second") as fake:
+        facts = compare_runs(first, second, prompts, judge(fake))
+    assert (facts["wins"], facts["ties"]) == (20, 20)
+    assert (facts["win_rate"]["value"], facts["win_rate"]["n"]) == (0.75, 20)
