@@ -453,8 +453,9 @@ def compare_runs(
         same = [{one.verdict for key in open_[name] if (one := judging.verdict(key))} != {"tie"}
                 for name, tie in found.items() if tie == "tie"]  # fmt: skip
     counts, by_item = Counter(scores.values()), defaultdict[str, list[float]](list)
+    own = items_of(scores)
     for name, score in scores.items():
-        by_item[item_of(name)].append(score)
+        by_item[own[name]].append(score)
     return facts | shared[0].named() | {
         "at": shared[0].at,
         "runs": [run.manifest.run_id for run in (first, second)],

@@ -220,6 +220,9 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
         worst = [*sections_run.worst_answers(judgement, shown.point.level)]
     dots = None if quality is None or shown is None else sections_levels.quality_figure({shown.point.level.at: shown})
     told = [] if quality is None else [fmt.sentence(note) for note in level_tables.quality_notes(judged)]
+    stored = None if judgement.run is None else judgement.run.scores
+    judging = None if stored is None else fmt.judging_of(stored.facts)
+    told += [] if judging is None else [fmt.sentence(line) for line in fmt.judge_lines(judging)]
     return [
         Section("search", "Search", figures=[sections_levels.search_figure(judgement)], items=answered,
                 tables=[probes]),

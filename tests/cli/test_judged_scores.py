@@ -66,6 +66,8 @@ def test_a_judge_beside_a_scorer(made, cli):
         {"values": "choice", "counts": 2 * N}, {"values": "judge", "counts": 2 * N},
     ]  # fmt: skip
     assert "sensitivity 100 %" in cli("check", made / "run", "--quality").out
+    assert cli("report", made / "run").code == 0
+    assert "sensitivity 100 %" in (made / "run" / "report.html").read_text().replace("\u00a0", " ")
 
 
 def test_a_judge_that_cannot_tell_ranks_nothing(made, cli):
@@ -108,6 +110,15 @@ def test_two_runs(made, cli):
     assert "50.0 %" in done.out
     assert (tree["wins"], tree["losses"], tree["ties"]) == (0, 0, N)
     assert (made / "run" / "scores.parquet").read_bytes() == before
+
+
+def test_a_judge_beside_a_scorer_that_says_nothing(made, cli):
+    """Its scores are partial, and say so; those of the scorer stay what they are."""
+    with FakeJudge(lambda _: "hm") as fake:
+        flags = f"--judge-url {fake.base_url} --judge-model J2 --judge-rubric {made / 'rubric.md'}"
+        done, tree = cli("score", made / "run", flags), cli.data("score", made / "run", flags, "--json")
+    assert f"{2 * N} of {2 * N} have no verdict" in done.out.replace("\n", " ")
+    assert [(level["partial"], level["score"]["value"]) for level in tree["scores"]] == [(False, 0.75)] * 2
 
 
 @pytest.mark.parametrize(
