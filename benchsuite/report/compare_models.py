@@ -61,7 +61,8 @@ def measured_scores(judgements: Sequence[Judgement]) -> tuple[dict[str, Score], 
             without[one.name] = "its answers were not scored: benchsuite score RUN"
         elif quality.partial:
             of = f"{quality.total('not_judged')} of {quality.total('n')} answers"
-            without[one.name] = f"no ranking: {of} could not be judged"
+            why = f"{of} could not be judged" if quality.believed else "its judge cannot tell right from wrong"
+            without[one.name] = f"no ranking: {why}"
         else:
             found[one.name] = quality
     if not found:

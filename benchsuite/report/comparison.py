@@ -185,7 +185,11 @@ def compare_scores(regression: Regression, level: Level, new: Quality | None, ba
     new_score, old_score = (np.array([side.score.value or 0.0]) for side in sides)
     one = found.difference
     if one.value is None or one.low is None or one.high is None or new.partial or baseline.partial:
-        unknown = "no item was scored in both runs" if one.value is None else "too many answers could not be judged"
+        unknown = (
+            "no item was scored in both runs"
+            if one.value is None
+            else "too many answers could not be judged, or the judge cannot tell"
+        )
         return Compared(level, regression, new_score, old_score, None, regression.margin, unknown=unknown)
     theta, margin = -one.value, regression.margin
     # the interval's reach towards the margin, so that the verdict is that of its end

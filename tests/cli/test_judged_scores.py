@@ -85,6 +85,9 @@ def test_a_judge_that_cannot_tell_ranks_nothing(made, cli):
     found = cli.data("check", made / "other", "--json")
     assert {row["severity"] for row in found if row["code"] == "judge_cannot_tell"} == {"error"}
     assert "quality_partial" not in {row["code"] for row in found}
+    assert "its judge cannot tell" in cli("frontier", made / "other", "--usd-per-hour", "1").error.given
+    done = cli("decide", made / "other", "--slo", "score>=0.1")
+    assert (done.code, "score>=0.1 unknown" in done.out.replace("\n  ", " ")) == (6, True)
     with FakeJudge(honest) as fake:
         tree = cli.data(
             "score", made / "other", f"--workload {judged} --judge-url {fake.base_url} --judge-model J --json"
