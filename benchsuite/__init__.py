@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         memory_fit,
         plan,
         read_run,
-        score,
         summarise,
         sweep,
     )
+    from benchsuite.scoring import score
 
 __version__ = "0.1.0"
 
@@ -61,9 +61,9 @@ def keep_pandas_out() -> None:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from benchsuite import api
+        from benchsuite import api, scoring
 
-        return getattr(api, name)
+        return getattr(scoring if name == "score" else api, name)
     raise AttributeError(f"module 'benchsuite' has no attribute {name!r}")
 
 

@@ -542,3 +542,19 @@ def _group(key: str) -> str | None:
 
 def _text(value: Any) -> str:
     return "not known" if value is None else textwrap.shorten(str(value), 200, placeholder=" ...")
+
+
+def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, probed: bool) -> None:
+    """Raises InputError naming every fact that differs from the run that is to be gone on with.
+
+    probed: also what is known only once the server and the GPUs were asked.
+    """
+    groups = set(GROUPS) - {"levels", "schema", "host"}
+    if changed := differences(now, before, groups=groups, probed=probed):
+        lines = [difference.between("now", "before") for difference in changed]
+        raise InputError(
+            "the folder holds a different run and cannot be resumed:\n    " + "\n    ".join(lines),
+            where=where,
+            expected="the same server, model, workload, GPU and code",
+            hint="use another --output for a new run",
+        )

@@ -63,12 +63,13 @@ def command(
     A judge is asked after the run, and answers with known verdicts among the others tell how far to believe it. Its
     verdicts are kept in judge.jsonl of the run folder: none is paid for twice.
     """
-    from benchsuite.api import decide, prefer, score
+    from benchsuite.api import decide
     from benchsuite.errors import InputError
     from benchsuite.report.console import Console, say
     from benchsuite.report.export import quality_json
     from benchsuite.report.format import judging_of
     from benchsuite.report.terminal import print_quality
+    from benchsuite.scoring import prefer, score
 
     for text in scorers:
         if "=" not in text:

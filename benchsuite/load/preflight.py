@@ -10,8 +10,9 @@ import contextlib
 import json
 import math
 import socket
+import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ PROBE_SALT = (
     "cafe1f1e1d00"  # in the form of the points' own (schedule.PointPlan.salt), so that it has about their tokens
 )
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # a server that is full, or still loads its model, is asked again
-_POLL_S = 0.1
+_POLL_S, _QUEUE_POLL_S = 0.1, 0.25
 _LONG_ERROR, _LONG_FIELDS = 20_000, 400
 # fields that are not in OpenAI's protocol, or newer than some servers; a name before its own beginnings
 _REFUSABLE = sorted(
@@ -550,3 +551,34 @@ def check_descriptors(spec: SweepSpec) -> None:
             expected=f"{needed} or more",
             hint=f"ulimit -Hn {needed} (as root), more --workers (each has its own limit), or lower levels (--high)",
         )
+
+
+def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
+    """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
+    for k, client in enumerate(clients):
+        waiting[k] = int(min(read_state(client, profile).waiting or 0, 2**31 - 1))
+
+
+@contextlib.contextmanager
+def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]) -> Iterator[None]:
+    """Reads the queues a few times a second, where a fallback asks for it."""
+    if spec.server.fallback is None or spec.server.fallback.max_waiting is None:
+        yield
+        return
+    stop = threading.Event()
+
+    def read() -> None:
+        with contextlib.ExitStack() as stack:
+            specs = (spec_at(spec, url) for url in spec.server.base_urls)
+            clients = [stack.enter_context(server_probe.control_client(one)) for one in specs]
+            while not stop.is_set():
+                read_queue_depths(clients, profile, waiting)
+                stop.wait(_QUEUE_POLL_S)
+
+    thread = threading.Thread(target=read, name="benchsuite-queue-depth", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(2 * spec.timeouts.connect_s)  # it may be asking

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -320,3 +320,19 @@ def open_files_needed(load: LoadSpec, connections_per_user: int = 1, max_in_flig
     """
     most = max(load.concurrency) if load.rate is None else max_in_flight or math.ceil(2 * max(load.rate))
     return -(-most // load.n_workers) * connections_per_user + OTHER_FILES
+
+
+def remaining(
+    points: Sequence[PointPlan], entries: Sequence[PointEntry], attempts: Mapping[str, int] | None = None
+) -> list[PointPlan]:
+    """The planned points without a whole attempt, in their order, each with its next attempt.
+
+    entries: the manifest's points so far. attempts: the last attempt of each point that has rows, whatever the
+    manifest says: a new attempt never takes the number of rows that are there.
+    """
+    attempts = dict(attempts or {})
+    for entry in entries:
+        attempts[entry.point_id] = max(attempts.get(entry.point_id, -1), entry.attempt)
+    whole = {entry.point_id for entry in entries if entry.status == "complete"}
+    todo = [point for point in points if point.point_id not in whole]
+    return [replace(point, attempt=attempts.get(point.point_id, -1) + 1) for point in todo]

@@ -6,8 +6,8 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,13 +23,14 @@ from benchsuite.clock import NS_PER_S, Anchor, ClockMark, boot_id, now_ns
 from benchsuite.errors import BenchsuiteError, InputError, PointsError, RunError
 from benchsuite.input_files import read_tokenizer, read_workload
 from benchsuite.load.arrivals import schedule_hash
-from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, spec_at
+from benchsuite.load.preflight import calibrate_words, check_descriptors, check_levels, preflight, watch_queues
 from benchsuite.load.schedule import (
     PointPlan,
     below_saturation,
     minutes_words,
     plan_points,
     plan_words,
+    remaining,
     replayed,
     seconds_between,
 )
@@ -38,7 +39,6 @@ from benchsuite.load.virtual_users import Preflight
 from benchsuite.load.worker import GROUP_SIGNALS, WorkerReport
 from benchsuite.load.worker_pool import WorkerPool, client_facts, signals_delayed, signals_handled
 from benchsuite.manifest import (
-    GROUPS,
     Clock,
     EndpointFacts,
     HostFacts,
@@ -47,12 +47,11 @@ from benchsuite.manifest import (
     ServerProbe,
     TelemetryFacts,
     WorkloadFacts,
-    differences,
+    refuse_another_run,
 )
 from benchsuite.progress import PlannedPoint, ProgressSnapshot, SweepResult, View
 from benchsuite.records import SCHEMA_VERSION, RequestRecord
 from benchsuite.saturation import saturation
-from benchsuite.servers.base import Server
 from benchsuite.serving.launch import LaunchedServer
 from benchsuite.spec import SweepSpec
 from benchsuite.store.files import MANIFEST, SCORES
@@ -126,68 +125,6 @@ def workload_facts(workload: Workload, system_prompt: str | None) -> WorkloadFac
 
 
 _POLL_S = 0.25
-
-
-def read_queue_depths(clients: Sequence[httpx.Client], profile: Server, waiting: MutableSequence[int]) -> None:
-    """The number of requests that wait at each server; 0 where it does not report it: its own answer decides."""
-    for k, client in enumerate(clients):
-        waiting[k] = int(min(read_state(client, profile).waiting or 0, 2**31 - 1))
-
-
-@contextmanager
-def watch_queues(spec: SweepSpec, profile: Server, waiting: MutableSequence[int]) -> Iterator[None]:
-    """Reads the queues a few times a second, where a fallback asks for it."""
-    if spec.server.fallback is None or spec.server.fallback.max_waiting is None:
-        yield
-        return
-    stop = threading.Event()
-
-    def read() -> None:
-        with ExitStack() as stack:
-            clients = [stack.enter_context(control_client(spec_at(spec, url))) for url in spec.server.base_urls]
-            while not stop.is_set():
-                read_queue_depths(clients, profile, waiting)
-                stop.wait(_POLL_S)
-
-    thread = threading.Thread(target=read, name="benchsuite-queue-depth", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(2 * spec.timeouts.connect_s)  # it may be asking
-
-
-def refuse_another_run(now: RunManifest, before: RunManifest, where: str, *, probed: bool) -> None:
-    """Raises InputError naming every fact that differs from the run that is to be gone on with.
-
-    probed: also what is known only once the server and the GPUs were asked.
-    """
-    groups = set(GROUPS) - {"levels", "schema", "host"}
-    if changed := differences(now, before, groups=groups, probed=probed):
-        lines = [difference.between("now", "before") for difference in changed]
-        raise InputError(
-            "the folder holds a different run and cannot be resumed:\n    " + "\n    ".join(lines),
-            where=where,
-            expected="the same server, model, workload, GPU and code",
-            hint="use another --output for a new run",
-        )
-
-
-def remaining(
-    points: Sequence[PointPlan], entries: Sequence[PointEntry], attempts: Mapping[str, int] | None = None
-) -> list[PointPlan]:
-    """The planned points without a whole attempt, in their order, each with its next attempt.
-
-    entries: the manifest's points so far. attempts: the last attempt of each point that has rows, whatever the
-    manifest says: a new attempt never takes the number of rows that are there.
-    """
-    attempts = dict(attempts or {})
-    for entry in entries:
-        attempts[entry.point_id] = max(attempts.get(entry.point_id, -1), entry.attempt)
-    whole = {entry.point_id for entry in entries if entry.status == "complete"}
-    todo = [point for point in points if point.point_id not in whole]
-    return [dataclasses.replace(point, attempt=attempts.get(point.point_id, -1) + 1) for point in todo]
 
 
 def continued_origin(manifest: RunManifest, now: Anchor) -> Anchor:

@@ -17,9 +17,9 @@ from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any
 
-from benchsuite.errors import read_json
+from benchsuite.errors import did_you_mean, read_json
 from benchsuite.workload.dataset import Prompt
-from benchsuite.workload.readers import column_key
+from benchsuite.workload.readers import column_key, json_cell
 
 Row = dict[str, Any]
 
@@ -393,3 +393,52 @@ def _part_of_evalscope(part: Any) -> Any:
     if isinstance(part, dict) and part.get("type") == "image":
         return {"type": "image_url", "image_url": {"url": part.get("image")}}
     return {key: part[key] for key in ("type", "text") if key in part} if isinstance(part, dict) else part
+
+
+def labels_of(options: Any) -> str:
+    """The labels of options to choose from: of texts A, B, ..., of a table its keys if they are such; else ""."""
+    if isinstance(options, list) and len(options) <= 26:
+        return ascii_uppercase[: len(options)]
+    keys = "".join(sorted(map(str, options))).upper() if isinstance(options, dict) else ""
+    return keys if keys and keys == ascii_uppercase[: len(options)] else ""
+
+
+def scored(values: Mapping[str, Any]) -> tuple[Any, str | dict[str, Any] | None]:
+    """Reference and scorer, as the scorer can use them. Raises ValueError where it cannot."""
+    reference, scorer, options = values.get("reference"), values.get("scorer"), values.get("options")
+    if scorer is None:
+        return reference, None
+    from benchsuite.quality.score import SCORERS  # pyarrow and rapidfuzz, which sets without scorers do not need
+
+    if isinstance(scorer, str) and scorer.lstrip()[:1] == "{":
+        scorer = json_cell("scorer", scorer)
+    table = dict(scorer) if isinstance(scorer, dict) else {"name": scorer}
+    name = table.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"scorer: expected a name, or a table with a name and options, given {scorer!r:.60}")
+    if name not in SCORERS:
+        nearest = did_you_mean(name, SCORERS)
+        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(SCORERS)}{(nearest and '; ' + nearest) or ''}")
+    if options is not None and name in ("choice", "choices"):
+        if isinstance(options, str):
+            options = json_cell("options", options)
+        if not (labels := labels_of(options)):
+            raise ValueError(
+                f"options: expected a list of texts, or a table such as {{A: text}}, given {options!r:.40}"
+            )
+        table = {"labels": labels} | table
+    try:
+        json.dumps([reference, table], allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("reference, scorer: expected plain JSON values") from None
+    check = SCORERS[name].check
+    try:
+        check(reference, table)
+    except ValueError as error:
+        try:  # a cell of a table of texts, with a number, a list or an object in it
+            value = read_json(reference) if isinstance(reference, str) else reference
+            check(value, table)
+            reference = value
+        except ValueError:
+            raise ValueError(f"reference for the scorer {name}: {error}") from None
+    return reference, {"name": name, **table} if table else name

@@ -15,10 +15,9 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from benchsuite.errors import WorkloadError, did_you_mean, read_json
+from benchsuite.errors import WorkloadError, did_you_mean
 from benchsuite.limits import most
 from benchsuite.strict_model import mistake_text
 from benchsuite.workload import exams, traces
@@ -31,7 +30,7 @@ from benchsuite.workload.dataset import (
     message_text,
     token_weight,
 )
-from benchsuite.workload.readers import Container, column_key, open_rows
+from benchsuite.workload.readers import Container, column_key, json_cell, open_rows
 
 Row = dict[str, Any]
 
@@ -341,13 +340,13 @@ def _take(row: Row, key: str) -> Any:
 def _settings(row: Row, notes: Counter[str]) -> Row:
     """Id, cap, reference and the rest of the request body, taken out of the row."""
     extra: Row = {}
-    tables = [row.pop(name) for name in _SETTINGS if isinstance(row.get(name), dict) and not _labels(row[name])]
+    tables = [row.pop(name) for name in _SETTINGS if isinstance(row.get(name), dict) and not exams.labels_of(row[name])]
     for table in tables:
         extra |= {key: value for key, value in table.items() if value is not None}
     for key in [key for key in row if key in BODY_KEYS]:
         extra[key] = value = row.pop(key)
         if isinstance(value, str) and key not in _TEXTUAL and re.match(r"[-\d\[{tf]", value):
-            extra[key] = _of_cell(key, value)
+            extra[key] = json_cell(key, value)
     caps = [source.pop(name) for name in SPELLINGS["max_output_tokens"] for source in (row, extra) if name in source]
     for source in (row, extra):
         for name in _OURS:
@@ -370,14 +369,6 @@ def _settings(row: Row, notes: Counter[str]) -> Row:
     return values
 
 
-def _of_cell(key: str, text: str) -> Any:
-    """The JSON in a cell of a table of texts."""
-    try:
-        return read_json(text)
-    except ValueError:
-        raise ValueError(f"{key}: {text[:40]!r} is not a JSON value") from None
-
-
 def _count(value: Any, key: str = "max_output_tokens") -> int:
     number = value
     if isinstance(value, str) and re.fullmatch(r"\s*\d{1,10}(\.0+)?\s*", value):
@@ -391,7 +382,7 @@ def _count(value: Any, key: str = "max_output_tokens") -> int:
 def _checked(values: Row, number: int, unit: str) -> Prompt:
     """The prompt of keys of ours. Raises ValueError naming the key."""
     texts: Row = {}
-    reference, scorer = _scored(values)
+    reference, scorer = exams.scored(values)
     for key in ("scenario", "reference", "id"):
         value = values.get(key)
         if key == "reference":
@@ -435,55 +426,6 @@ def _checked(values: Row, number: int, unit: str) -> Prompt:
         extra_body=values["extra_body"],
         input_tokens=values.get("input_tokens"),
     )
-
-
-def _labels(options: Any) -> str:
-    """The labels of options to choose from: of texts A, B, ..., of a table its keys if they are such; else ""."""
-    if isinstance(options, list) and len(options) <= 26:
-        return ascii_uppercase[: len(options)]
-    keys = "".join(sorted(map(str, options))).upper() if isinstance(options, dict) else ""
-    return keys if keys and keys == ascii_uppercase[: len(options)] else ""
-
-
-def _scored(values: Row) -> tuple[Any, str | dict[str, Any] | None]:
-    """Reference and scorer, as the scorer can use them. Raises ValueError where it cannot."""
-    reference, scorer, options = values.get("reference"), values.get("scorer"), values.get("options")
-    if scorer is None:
-        return reference, None
-    from benchsuite.quality.score import SCORERS  # pyarrow and rapidfuzz, which sets without scorers do not need
-
-    if isinstance(scorer, str) and scorer.lstrip()[:1] == "{":
-        scorer = _of_cell("scorer", scorer)
-    table = dict(scorer) if isinstance(scorer, dict) else {"name": scorer}
-    name = table.pop("name", None)
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"scorer: expected a name, or a table with a name and options, given {scorer!r:.60}")
-    if name not in SCORERS:
-        nearest = did_you_mean(name, SCORERS)
-        raise ValueError(f"scorer: {name!r:.60} is none of {', '.join(SCORERS)}{(nearest and '; ' + nearest) or ''}")
-    if options is not None and name in ("choice", "choices"):
-        if isinstance(options, str):
-            options = _of_cell("options", options)
-        if not (labels := _labels(options)):
-            raise ValueError(
-                f"options: expected a list of texts, or a table such as {{A: text}}, given {options!r:.40}"
-            )
-        table = {"labels": labels} | table
-    try:
-        json.dumps([reference, table], allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError("reference, scorer: expected plain JSON values") from None
-    check = SCORERS[name].check
-    try:
-        check(reference, table)
-    except ValueError as error:
-        try:  # a cell of a table of texts, with a number, a list or an object in it
-            value = read_json(reference) if isinstance(reference, str) else reference
-            check(value, table)
-            reference = value
-        except ValueError:
-            raise ValueError(f"reference for the scorer {name}: {error}") from None
-    return reference, {"name": name, **table} if table else name
 
 
 def _reference(value: Any) -> Any:
@@ -554,7 +496,7 @@ def _part(data: Any, place: str) -> Row:
 
 def _message_list(value: Any, key: str = "messages") -> list[Row]:
     if isinstance(value, str):
-        value = _of_cell(key, value)
+        value = json_cell(key, value)
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"{key}: expected a list of at least one message, given {value!r:.40}")
     return [_message(data, f"{key}.{i}") for i, data in enumerate(value)]

@@ -370,3 +370,11 @@ def _arrow_rows(file: Any, what: str) -> Iterator[tuple[int, Any]]:
     except (pa.ArrowException, OSError) as error:
         after = f" after row {number}" if number else ""
         raise _Unreadable(f"it seems to be {what}, damaged{after}: {error}") from None
+
+
+def json_cell(key: str, text: str) -> Any:
+    """The JSON in a cell of a table of texts."""
+    try:
+        return read_json(text)
+    except ValueError:
+        raise ValueError(f"{key}: {text[:40]!r} is not a JSON value") from None

@@ -23,7 +23,7 @@ from benchsuite.client.request import EncodedRequest, PointContext
 from benchsuite.clock import now_ns
 from benchsuite.errors import InputError, ServerRefused, ServerUnreachable
 from benchsuite.load import sweep
-from benchsuite.load.sweep import read_queue_depths
+from benchsuite.load.preflight import read_queue_depths
 from benchsuite.load.virtual_users import PointLoad, Slot, is_refusal
 from benchsuite.servers import SERVERS
 from benchsuite.simulator.config import Fault, LatencyModel, SimulatorConfig

@@ -20,8 +20,8 @@ from benchsuite import fault_points
 from benchsuite.clock import Anchor, ClockMark, boot_id
 from benchsuite.errors import InputError
 from benchsuite.load import sweep as conductor
-from benchsuite.load.schedule import plan_points
-from benchsuite.load.sweep import continued_origin, remaining
+from benchsuite.load.schedule import plan_points, remaining
+from benchsuite.load.sweep import continued_origin
 from benchsuite.manifest import PointEntry, RunManifest
 from benchsuite.simulator.config import LatencyModel, SimulatorConfig
 from benchsuite.simulator.server import simulator
