@@ -12,6 +12,7 @@ from factory import run_folder
 from fakes.judge import FakeJudge
 
 from benchsuite.errors import InputError, RunError, ServerRefused
+from benchsuite.manifest import EndpointFacts
 from benchsuite.quality.judge import JOURNAL, Judge, compare_runs, judge_run, read_rubric
 from benchsuite.quality.rubric import Rubric
 from benchsuite.store.run_folder import read_run
@@ -74,6 +75,8 @@ def test_an_honest_judge(tmp_path):
     assert {row.scorer for row in rows} == {"judge"}
     # 38 answers that did not fail, 40 references, 40 with an error
     assert (facts["asked"], len(fake.asked)) == (118, 118)
+    assert fake.connections <= 1 + 8  # the first question alone, then eight at a time
+    assert facts["under_test"] is False
     assert (facts["input_tokens"], facts["output_tokens"]) == (11_800, 1_180)
     assert facts["usd"] == pytest.approx(0.0236)  # 11,800 at 1 $ and 1,180 at 10 $ a million
     control = facts["control"]
@@ -410,6 +413,15 @@ def test_odd_judges(monkeypatch):
     monkeypatch.setenv("K", "é")
     with pytest.raises(InputError, match="header cannot carry"):
         Judge("http://h", "m", key_env="K").headers()
+
+
+def test_a_judge_at_the_measured_server(tmp_path):
+    """It is asked, and the facts say so, whatever way its URL is written."""
+    run = made(tmp_path / "r", half)
+    with FakeJudge(lambda told: int(right_in(told))) as fake:
+        run.manifest.endpoints = [EndpointFacts(base_url=f"{fake.base_url}/v1")]
+        _, facts = judge_run(run, PROMPTS, judge(fake))
+    assert facts["under_test"] is True
 
 
 def test_two_judgings_at_a_time(tmp_path):
