@@ -9,7 +9,7 @@ import numpy as np
 
 from benchsuite.analysis.intervals import Z, t_over_runs, wilson
 from benchsuite.economics.cost import usd_per_correct
-from benchsuite.quality.paired import difference, mean_interval, overall_interval, scenario_interval
+from benchsuite.quality.paired import difference, mean_interval, overall_difference, overall_interval, scenario_interval
 from benchsuite.results import Estimate, ScenarioQuality
 
 TRIALS = 2000  # a line: the share has a standard error of 0.5 points at 95 %
@@ -104,6 +104,21 @@ def _paired(items: int, p: float, moved: float, graded: bool = False) -> Callabl
     return measure
 
 
+def _paired_scenarios(sizes: list[int], p: float, fall: float) -> Callable[[Rng], Found]:
+    """Of each scenario's items a share `fall` becomes wrong, and 5 % are answered anew."""
+
+    def measure(rng: Rng) -> Found:
+        sides: tuple[dict[str, dict[str, float]], ...] = ({}, {})
+        for name, n in enumerate(sizes):
+            first, change = rng.random(n) < p, rng.random(n)
+            second = np.where(change < fall, False, np.where(change < fall + 0.05, rng.random(n) < p, first))
+            for side, answers in zip(sides, (first, second), strict=True):
+                side[str(name)] = {str(i): float(answer) for i, answer in enumerate(answers)}
+        return overall_difference(*sides).difference, fall * p
+
+    return measure
+
+
 def _cost(runs: int, items: int, p: float) -> Callable[[Rng], Found]:
     """Of a run that costs a dollar in the median, and of runs by 10 % more or less."""
 
@@ -146,5 +161,9 @@ _CASES: list[tuple[str, str, Callable[[Rng], Found]]] = [
     *(("$ per correct answer", f"{runs} runs, CV 10 %; {n} items, {100 * p:g} % right", _cost(runs, n, p))
       for runs, n, p in ((3, 300, 0.6), (5, 300, 0.6), (5, 50, 0.9))),
     ("paired t", "300 items, graded, 5 % fall", _paired(300, 0.7, 0.05, graded=True)),
+    *(("paired t, stratified", f"{what}, {100 * p:g} % right, {100 * fall:g} % fall", _paired_scenarios(sizes, p, fall))
+      for what, sizes, p, fall in (
+          ("ten scenarios of 30", [30] * 10, 0.75, 0.05), ("ten scenarios of 300", [300] * 10, 0.75, 0.02),
+          ("5 to 80 items", [5, 8, 12, 20, 40, 80], 0.75, 0.05), ("ten scenarios of 30", [30] * 10, 0.95, 0.0))),
     ("paired t", "20 items, graded, 10 % fall", _paired(20, 0.7, 0.1, graded=True)),
 ]  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ _FEW = 30  # items, below which the mean's t is resampled instead of taken from 
 _SKEWED = 1.0  # the same from this skewness on
 _MOST_UNITS = 1000  # of a bootstrap: more items are drawn in groups, whose means spread as theirs do
 _BINARY = "Wilson, {n} items"
+_SHARED = 5  # degrees of freedom of all scenarios in the variance of each: a few items tell little of their own
 _APART = "no items on both sides"
 
 
@@ -216,24 +216,34 @@ def overall_difference(
 ) -> ScoreChange:
     """first - second of the unweighted means over scenarios, each over the items that both sides have.
 
-    first, second: scores by scenario and item. Of several scenarios the ends are added in quadrature (MOVER: Zou and
-    Donner, Statistics in Medicine 27, 2008), and p is of the normal distribution that reaches so far towards 0.
+    first, second: scores by scenario and item. Of several scenarios a paired t stratified by scenario, with Welch's
+    degrees of freedom and one more item that differs by 1, for where few do (as Agresti and Min, Statistics in Medicine
+    24 (2005), for proportions).
     """
-    each = [difference(items, second.get(name, {})) for name, items in first.items()]
-    left_out = sum(one.left_out for one in each)
-    left_out += sum(len(items) for name, items in second.items() if name not in first)
-    known = [one for one in each if one.difference.value is not None]
+    both = {name: [item for item in items if item in second.get(name, {})] for name, items in first.items()}
+    known = [name for name, items in both.items() if items]
     if len(known) < 2:
-        return replace(known[0], left_out=left_out) if known else ScoreChange(none(None, 0, _APART), None, left_out)
-    values, lows, highs = (
-        np.array([getattr(one.difference, name) for one in known], np.float64) for name in ("value", "low", "high")
-    )
-    value, below, above = values.mean(), *(np.linalg.norm(values - ends) / len(known) for ends in (lows, highs))
-    reach = float(below if value > 0 else above)
-    p = 2 * float(special.ndtr(-abs(value) / (reach / Z))) if reach > 0 else float(value == 0)
-    n = sum(one.difference.n for one in known)
-    method = f"paired, {n} items in {len(known)} scenarios"
-    return ScoreChange(Estimate(float(value), float(value - below), float(value + above), n, method), p, left_out)
+        sides = ({item: score for items in side.values() for item, score in items.items()} for side in (first, second))
+        return difference(*sides)
+    n = sum(len(both[name]) for name in known)
+    left_out = sum(len(items) for side in (first, second) for items in side.values()) - 2 * n
+    each = [np.array([first[name][item] - second[name][item] for item in both[name]]) for name in known]
+    value, weight = float(np.mean([d.mean() for d in each])), 1 / len(each)
+    squares = [float(np.square(d - d.mean()).sum()) for d in each]
+    if max(squares) <= 1e-24:  # of each scenario as many as Wilson's share may still differ, by at most 1
+        reach = float(np.linalg.norm([wilson(0.0, len(d), Z)[1] for d in each])) * weight
+        low, high = max(value - reach, -1.0), min(value + reach, 1.0)
+        p = 1.0 if abs(value) <= 1e-12 else mcnemar(n, 0)
+        return ScoreChange(Estimate(value, low, high, n, f"{n} items, all differing alike"), p, left_out)
+    usual, df_of = sum(squares) / max(n - len(each), 1), [len(d) - 1 + _SHARED for d in each]
+    parts = [(own + _SHARED * usual) / df * weight**2 / len(d) for own, df, d in zip(squares, df_of, each, strict=True)]
+    spread = sum(parts)
+    df = spread**2 / sum(part**2 / own for part, own in zip(parts, df_of, strict=True))
+    error = math.sqrt(spread + 1 / n**2)
+    half = float(special.stdtrit(df, 1 - ALPHA / 2)) * error
+    p = 2 * float(special.stdtr(df, -abs(value) / error))
+    low, high = max(value - half, -1.0), min(value + half, 1.0)
+    return ScoreChange(Estimate(value, low, high, n, f"paired t over {n} items in {len(known)} scenarios"), p, left_out)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
