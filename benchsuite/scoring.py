@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchsuite.errors import InputError
+from benchsuite.redact import single_line
 
 if TYPE_CHECKING:
     from benchsuite.api import Run
@@ -28,7 +30,7 @@ def score(
 ) -> Run:
     """Score the answers of a run again, those of its complete points, as `benchsuite score` does.
 
-    workload: the request set, where it is not where it was: the same prompts, with the references of today. scorers: by
+    workload: the request set, if it was a file: the same prompts, with the references of today. scorers: by
     scenario, or "*" for all, what its prompts with a reference are scored by: a name, or JSON of a name and options.
     only: this scenario is scored again, the scores of the others stay. judge: gives the scores of rubrics, and
     judge_rubric one to prompts without; its verdicts stay when the run is scored without it. said: is told how many of
@@ -134,8 +136,11 @@ def _set_of(manifest: RunManifest, path: Path, source: str | Path | None) -> Wor
             where=str(path), hint="measure with --save-text",
         )  # fmt: skip
     named = spec.workload.source if source is None else str(source)
-    if source is None and named not in GENERATED and not Path(named).is_file():
-        raise InputError("the run's request set is not where it was", where=named, hint="--workload FILE")
+    if source is None and named not in GENERATED:
+        raise InputError(
+            "a run folder is not trusted to name a file: give the request set again", where=str(path),
+            hint=single_line(shlex.join(["benchsuite", "score", str(path), "--workload", named])),
+        )  # fmt: skip
     spec = spec.model_copy(update={"workload": spec.workload.model_copy(update={"source": named, "tokenizer": None})})
     _, found, _ = replayed(spec, read_workload(spec.workload, spec.load.random_seed))
     if found.content_hash != manifest.workload.content_hash:

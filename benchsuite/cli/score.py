@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 Examples:
   benchsuite score results/RUN
   benchsuite score results/RUN --workload exam-corrected.jsonl --only anatomy
-  benchsuite score results/RUN --scorer "*=contains" --scorer "exam=choice"
+  benchsuite score results/RUN --workload exam.jsonl --scorer "*=contains" --scorer "exam=choice"
   benchsuite score results/RUN --judge-url https://HOST/v1 --judge-model M --judge-rubric rubric.md
   benchsuite score results/RUN --against results/OTHER --judge-url https://HOST/v1 --judge-model M
 """
 )
 @click.argument("run", type=PATH)
-@click.option("--workload", help="The request set, if not where it was: the same prompts.  [default: the run's]")
+@click.option("--workload", help="The request set again, if it was a file: the same prompts.")
 @click.option(
     "--scorer", "scorers", multiple=True, metavar="SCENARIO=NAME",
     help="Scorer of a scenario's prompts with a reference, or of all (*); repeatable.",

@@ -44,12 +44,16 @@ def made(tmp_path_factory, cli):
     return root
 
 
+def of(made):
+    return f"--workload {made / 'set.jsonl'}"
+
+
 def test_a_judge_beside_a_scorer(made, cli):
     """Its rows lie beside those of choice, whose scores stay the level's; they outlive a scoring without it."""
     with FakeJudge(honest) as fake:
-        flags = f"--judge-url {fake.base_url} --judge-model qwen-max --judge-rubric {made / 'rubric.md'}"
+        flags = f"{of(made)} --judge-url {fake.base_url} --judge-model qwen-max --judge-rubric {made / 'rubric.md'}"
         done = cli("score", made / "run", f"{flags} --judge-usd-per-1m-input 1 --judge-usd-per-1m-output 10")
-        tree = cli.data("score", made / "run", "--json")
+        tree = cli.data("score", made / "run", "--workload", made / "set.jsonl", "--json")
         assert cli("score", made / "run", flags).code == 0
         n_asked = len(fake.asked)
         assert n_asked == tree["judge"]["asked"]
@@ -106,7 +110,7 @@ def test_two_runs(made, cli):
 
     before = (made / "run" / "scores.parquet").read_bytes()
     with FakeJudge(better) as fake:
-        flags = f"--judge-url {fake.base_url} --judge-model J --judge-rubric {made / 'rubric.md'} --against"
+        flags = f"{of(made)} --judge-url {fake.base_url} --judge-model J --judge-rubric {made / 'rubric.md'} --against"
         done = cli("score", made / "run", flags, made / "other")
         tree = cli.data("score", made / "run", "--json", flags, made / "other")
     assert done.code == 0
@@ -118,7 +122,7 @@ def test_two_runs(made, cli):
 def test_a_judge_beside_a_scorer_that_says_nothing(made, cli):
     """Its scores are partial, and say so; those of the scorer stay what they are."""
     with FakeJudge(lambda _: "hm") as fake:
-        flags = f"--judge-url {fake.base_url} --judge-model J2 --judge-rubric {made / 'rubric.md'}"
+        flags = f"{of(made)} --judge-url {fake.base_url} --judge-model J2 --judge-rubric {made / 'rubric.md'}"
         done, tree = cli("score", made / "run", flags), cli.data("score", made / "run", flags, "--json")
     assert f"{2 * N} of {2 * N} have no verdict" in done.out.replace("\n", " ")
     assert [(level["partial"], level["score"]["value"]) for level in tree["scores"]] == [(False, 0.75)] * 2
@@ -145,7 +149,7 @@ def test_a_folder_of_others(made, cli):
     """Odd facts of a judge in a run folder are no facts: every verb goes on without them."""
     path = made / "run" / "scores.parquet"
     with FakeJudge(honest) as fake:
-        flags = f"--judge-url {fake.base_url} --judge-model J --judge-rubric {made / 'rubric.md'}"
+        flags = f"{of(made)} --judge-url {fake.base_url} --judge-model J --judge-rubric {made / 'rubric.md'}"
         assert cli("score", made / "run", flags).code == 0
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"benchsuite.scores"])

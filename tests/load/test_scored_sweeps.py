@@ -183,12 +183,13 @@ def test_a_set_without_scorers_keeps_no_texts(server, exam, tmp_path):
     _, found = measure(server, plain, tmp_path / "run", levels=[1])
     assert (found.scores, found.table["text"].null_count) == (None, N)
     with pytest.raises(InputError, match="no prompt has a scorer") as refused:
-        benchsuite.score(tmp_path / "run")
+        benchsuite.score(tmp_path / "run", workload=plain)
     assert "--scorer '*=NAME'" in refused.value.hint
     with pytest.raises(InputError, match="kept no texts"):
-        benchsuite.score(tmp_path / "run", scorers={"*": "short"})
+        benchsuite.score(tmp_path / "run", workload=plain, scorers={"*": "short"})
     measure(server, plain, tmp_path / "kept", levels=[1], save_text=True)
-    assert right(benchsuite.score(tmp_path / "kept", scorers={"*": "short"}).stored) == {"c0001-r0": RIGHT}
+    found = benchsuite.score(tmp_path / "kept", workload=plain, scorers={"*": "short"}).stored
+    assert right(found) == {"c0001-r0": RIGHT}
 
 
 def corrected(exam, path, reference):
@@ -204,7 +205,7 @@ def test_scores_are_made_again(run, exam, tmp_path):
     first = read_run(run).scores
     (run / "scores.parquet").unlink()
     (run / "summary.json").unlink(missing_ok=True)
-    assert benchsuite.score(run).stored.scores.table.equals(first.table)
+    assert benchsuite.score(run, workload=exam).stored.scores.table.equals(first.table)
     assert json.loads((run / "summary.json").read_text())["points"]
     other = corrected(exam, tmp_path / "other.jsonl", 99)
     found = benchsuite.score(run, workload=other, only="exam").stored
@@ -215,10 +216,10 @@ def test_scores_are_made_again(run, exam, tmp_path):
     assert letters == [row for row in first.table.to_pylist() if row["scenario"] == "letters"]
 
 
-def test_a_copy_scores_too(run, tmp_path):
-    """All that is needed is in the folder, and the set where it was."""
+def test_a_copy_scores_too(run, exam, tmp_path):
+    """All that is needed but the set is in the folder."""
     copy_run(run, tmp_path / "copy")
-    assert benchsuite.score(tmp_path / "copy").scores.equals(benchsuite.read_run(run).scores)
+    assert benchsuite.score(tmp_path / "copy", workload=exam).scores.equals(benchsuite.read_run(run).scores)
 
 
 @pytest.mark.parametrize(
@@ -241,19 +242,30 @@ def test_what_cannot_be_scored_is_said(run, exam, tmp_path, monkeypatch, asked, 
     corrected(exam, tmp_path / "wrong.jsonl", "many")
     before = (run / "scores.parquet").read_bytes()
     with pytest.raises(InputError) as refused:
-        benchsuite.score(run, **asked)
+        benchsuite.score(run, **({"workload": exam} | asked))
     assert words in str(refused.value)
     assert (run / "scores.parquet").read_bytes() == before
 
 
-def test_a_set_that_has_moved_is_asked_for(run, exam, tmp_path):
-    """No other file of that name is taken: its path is given."""
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["spec"]["workload"]["source"] = str(tmp_path / "gone.jsonl")
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="not where it was"):
+def test_a_folder_names_no_file(run, exam):
+    """What file a run's set was is not read because its folder says so: it is given again, as the error says."""
+    before = (run / "scores.parquet").read_bytes()
+    with pytest.raises(InputError, match="not trusted to name a file") as refused:
         benchsuite.score(run)
-    assert requests(benchsuite.score(run, workload=exam).stored) == EVERY
+    assert refused.value.hint == f"benchsuite score {run} --workload {exam}"
+    assert (run / "scores.parquet").read_bytes() == before
+
+
+def test_a_generated_set_is_made_again(server, tmp_path, cli):
+    """Of wineval the run's own size and seed tell which it was."""
+    spec = spec_of(server.base_url, [2], workload={"source": "wineval", "requests": 20, "max_output_tokens": 4})
+    runner = partial(SweepRunner, scoring=RowScorer.of_run)
+    sweep(spec, read_workload(spec.workload, 0), tmp_path / "run", Watcher(), runner=runner)
+    first = read_run(tmp_path / "run").scores
+    assert first.table.num_rows == 12
+    (tmp_path / "run" / "scores.parquet").unlink()
+    assert cli("score", tmp_path / "run").code == 0
+    assert read_run(tmp_path / "run").scores.table.equals(first.table)
 
 
 def test_searches_and_imports_are_not_scored(stored, tmp_path):
@@ -279,10 +291,10 @@ def test_not_while_it_is_measured(run):
 
 def test_the_command(run, exam, cli):
     """It prints scores by level and scenario, or as JSON with the counts."""
-    shown = cli("score", run)
+    shown = cli("score", run, "--workload", exam)
     assert shown.code == 0
     assert "exam" in shown.out
-    found = cli.data("score", run)
+    found = cli.data("score", run, "--workload", exam)
     assert [
         (level["concurrency"], one["scenario"], one["n"], one["score"]["value"])
         for level in found

@@ -126,7 +126,7 @@ def test_no_verb_does_what_a_folder_names(name: str, trap: Any, watched: list[An
         "gate RUN --baseline COPY", "gate RUN --history .. --max-regression cost=9%",
         "plan RUN --requests-per-day 9 --usd-per-hour 1", "frontier RUN COPY --scores RUN/none.csv", "ab RUN COPY",
         "report RUN COPY --output RUN/c.html", "sweep --resume RUN", "sweep --resume RUN --quiet --slo ttft_mean<9s",
-        "recover RUN", "sweep --resume RUN",
+        "recover RUN", "sweep --resume RUN", "score RUN", "score RUN --scorer *=exact",
     ):  # fmt: skip
         words = verb.replace("RUN", str(folder)).replace("COPY", str(copy)).replace("..", str(folder.parent))
         ended = cli(words)
