@@ -228,7 +228,7 @@ ENOUGH_REPEATS = 3  # with which there are intervals and probabilities
 def effort(level: EvaluatedLevel, judged: Sequence[EvaluatedLevel]) -> Effort | None:
     """What would decide whether `level` meets the SLO; where that is decided in one run, what gives all levels their
     intervals. None where nothing is open, or no sensible number of runs would settle it."""
-    if level.point.probed:  # a search goes on as it sees fit
+    if level.point.probed or level.slo_verdict == "unknown":  # a search goes on as it sees fit; runs tell no more
         return None
     have, checks = level.point.repeat_count, level.checks("undecided")
     if checks:

@@ -49,6 +49,7 @@ WHY = {
     "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
     "items": "{n:,} items: between {low:.1%} and {high:.1%} (" + CONFIDENCE + ")",
     "no_scores": "not known: no answer has a score (benchsuite score RUN)",
+    "no_answers": "not known: a table of levels has no answers",
     "partial": "not known: more than 1 % of the answers could not be judged, or their judge cannot tell",
     "search": "P = {p:.2f} that the SLO is met, by all probes of the search",
     "disturbed": "would be {otherwise}, but the level was disturbed: {codes}",
@@ -108,7 +109,8 @@ def check_limits(
                 of_users = point.level.rate_per_s is not None and ratio is not None and ratio[1] == "user_s"
                 why = "no_users" if of_users else "unknown"
                 if limit.statistic.metric.of_answers:
-                    why = "partial" if limit.metric in point.intervals else "no_scores"
+                    of_run = "no_answers" if sums is None else "no_scores"
+                    why = "partial" if limit.metric in point.intervals else of_run
                 found.append(LimitCheck(limit, None, "unknown", why))
             continue
         if limit.metric in ("error_rate", "empty_rate"):

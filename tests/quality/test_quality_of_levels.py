@@ -257,7 +257,8 @@ def test_without_scores_a_limit_on_them_is_unknown(tmp_path: Path) -> None:
     assert (check.verdict, check.value, one.quality) == ("unknown", None, None)
     assert why_text(check) == "not known: no answer has a score (benchsuite score RUN)"
     table = "model,concurrency,requests,time_s\nm,4,10,20\n"
-    assert judge_table(table, "t.csv", SLO)[0].judged[0].slo_verdict == "unknown"
+    (of_table,) = judge_table(table, "t.csv", SLO)[0].judged
+    assert (of_table.slo_verdict, of_table.limits[0].why) == ("unknown", "no_answers")
 
 
 def test_answers_get_worse_with_load(tmp_path: Path) -> None:
