@@ -38,6 +38,7 @@ _CLEANING = tuple(
         (r"[^\S\n]+", " "),
         (r" ?\n ?", "\n"),
         (r" (?=[.,;:!?。、](?![A-Za-z0-9]))", ""),
+        (r"\A(?:Q|Question )?\d{1,3}[.:)] ", ""),
         (r"(?m)^[-•·–—+>#| ]+|^\d{1,2}[.)] ", ""),
         (r"\n{2,}", "\n\n"),
     )
@@ -80,7 +81,7 @@ _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
     r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
-    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies))\b"
+    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?)\b"
 )
 _CONTINUES = re.compile(
     rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
@@ -101,7 +102,7 @@ _AND = re.compile(
 )
 _PERHAPS = r"(?i:(?:possibly|perhaps|maybe|even|also|either|could be|might be|may be) )"
 _OR = re.compile(
-    rf"[.)、]? ?,? ?(?:(?i:or|vs\.?|versus|to|through|nor)\b ?{_PERHAPS}{{0,2}}|(?i:but ){_PERHAPS}{{1,2}}"
+    rf"[.)、]? ?,? ?(?:(?i:or|vs\.?|versus|to|through|nor)\b ?{_PERHAPS}{{0,2}}|(?i:(?:but|and) ){_PERHAPS}{{1,2}}"
     rf"|或者?是?|还是|也?可能是?|[-~～–—到至](?! )) ?选? ?{_LABEL}| [-~–—] {_LABEL}(?=\W{{0,3}}(?:\n|$))"
 )
 _LEFT_OPEN = re.compile(r"(?i)\bor\b|或|还是|可能")
@@ -121,10 +122,11 @@ _DENIES = re.compile(
     rf" ?(?:(?i:[,:]? ?{_VERB}(?:n't| not| never| \w{{1,20}}ly| also| both| all| still| the| a| an| out| less){{0,3}}"
     r"(?:(?<= not)|(?<=n't)|(?<= less)|(?<= never)|(?<= out)| (?:incorrect|wrong|false|inappropriate|unlikely|excluded"
     r"|eliminated|ruled|contraindicated|inaccurate|irrelevant|unrelated|unsuitable|impossible|implausible|worse|invalid"
-    r"|distractors?|insufficient)\b)|(?:does|do|did|would|could|should)(?:n't| not)\b|can(?:not|'t| not)\b"
+    r"|distractors?|insufficient|mistakes?|errors?)\b)|(?:does|do|did|would|could|should)(?:n't| not)\b"
+    r"|can(?:not|'t| not)\b"
     r"|[.:–—|-]? ?\(?(?:incorrect|wrong|false|no|not correct|错误?|不正确|不对)(?= ?(?:$|[.,;:!)\n。|—-])))"
     r"|的?(?:说法|描述|表述|叙述|内容|观点)?(?:是|为|也|都|均|则|明显|显然|完全|肯定|属于?|就){0,3}"
-    r"(?:错|不(?!选|应选|考虑|是 ?[A-Z])|有误|误|非|无|被?排除|未|干扰)|,(?:错误|不对|不正确|有误))"
+    r"(?:错|不(?!选|应选|考虑|是 ?[A-Z])|有误|误|非|无|被?排除|未|干扰)|,(?:错误|不对|不正确|有误)(?=[,。;\n!]|$))"
 )
 _AFFIRMS = (
     rf"(?: ?[,:]? ?(?i:{_VERB}(?: the| a| an| most| also| both| all| clearly| definitely| therefore| thus| more| indeed"
@@ -178,7 +180,8 @@ _SELF = (
 _CUES = tuple(
     (sure, re.compile(pattern))
     for sure, pattern in (
-        (3, rf"(?i:\b(?:{_RIGHT} )?{_NOUN}(?:[ _](?:choice|option|letter|key|here|s|selected|chosen|number|no\.?)\b)?"
+        (3, rf"(?i:\b(?:{_RIGHT} )?{_NOUN}(?:\(s\)| \d{{1,3}})?"
+            rf"(?:[ _](?:choice|option|letter|key|here|s|selected|chosen|number|no\.?)\b)?"
             rf"(?: (?:to|for|of|in|here|among|from|based|given)\b(?: {_WORD}){{0,14}})?"
             rf"(?:,? (?:therefore|thus|then),?)? ?(?:\n{{1,2}}|{_IS})[\s:]{{0,2}})"),
         (3, rf"(?i:\b{_RIGHT}(?: {_WORD}){{0,6}} ?{_IS}[\s:]{{0,2}})"),
@@ -186,9 +189,9 @@ _CUES = tuple(
         (3, r"(?i:\bcorrect ?(?:answers?|options?|choices?)? )(?=[(\[])"),
         (1, r"(?i:\banswers? )(?=\(?[A-Z]\b)"),
         (3, r"(?i:\bans[.:) -]{1,3})"),
-        (3, rf"(?i:{_SELF}(?:choose|chose|chosen|select|selected|pick|picked|go(?:ing)?(?: with| for)|opt(?:ing)? for"
-            r"|answer|say|lean(?:ing)? towards?|settle (?:on|for)|vote(?: for)?|stick(?:ing)? with|mark|tick|circle"
-            r"|guess|conclude|think|believe|feel|suspect|meant?)(?: that)?(?: it| this| that| the answer)?"
+        (3, rf"(?i:{_SELF}(?:choose|chose|select|selected|pick|picked|go (?:with|for)|opt for|answer|say|mean|meant"
+            r"|lean towards?|settle (?:on|for)|vote(?: for)?|stick with|mark|tick|circle|guess|conclude|think|believe"
+            r"|feel|suspect)(?: that)?(?: it| this| that| the answer)?"
             r"(?:'s| is| must be| should be| would be)? )"),
         (2, r"(?i:\b(?:therefore|thus|hence|so|in conclusion|conclusion|overall|finally|to conclude|in summary"
             r"|by (?:process of )?elimination|consequently|ultimately|accordingly|definitely|probably"
@@ -201,8 +204,14 @@ _CUES = tuple(
             r"(?: (?:it|this|that|my|the|final|answer|response|choice|selection)){0,4}(?: from [A-Z])? to )"),
         (4, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
         (1, r"(?i:\b(?:it|this|that|which|one)(?:'s| is| must be| should be| would be| has to be| can only be)\b ?)"),
+        (3, r"(?i:\b(?:I|we)(?:'m|'re| am| are) (?:\w{1,20}ly )?(?:choosing|selecting|picking|settling (?:on|for)"
+            r"|opting for|going (?:with|for)|leaning towards?|sticking with|inclined to say)(?: that)? )"),
+        (2, r"(?i:\bonly )(?=(?:(?i:option|choice) )?\(?[A-Z]\)? (?i:fits?|explains?|match(?:es)?"
+            r"|satisf(?:y|ies)|meets?"
+            r"|accounts?|works?|qualif(?:y|ies)|remains?|is (?:consistent|compatible|left|possible))\b)"),
         (1, r"(?i:\b(?:leav(?:es|ing)(?: us| me| you)?(?: with)?|left with)\b ?)"),
-        (1, r"(?i:\b(?:corresponds? to|match(?:es)?|points? to|supports?|consistent with|indicates?)(?: the)? )"
+        (1, r"(?i:\b(?:corresponds? to|match(?:es)?|points? to|supports?|consistent with|indicates?"
+            r"|i\.e\.?,?|namely)(?: the)? )"
             r"(?=(?i:options?|choices?|answers?)\b|\()"),
         (3, r"(?:答案|正解)(?:选项|编号|字母)?(?: is )?(?:应该|应当|应|就|便|即|则|也|还|仍|只能|必须|最终|我|可能|显然"
             r"|自然|确定|更可能|很可能|大概率){0,4}"
@@ -213,6 +222,8 @@ _CUES = tuple(
         (3, r"(?<![首可备所候挑筛任待入多单误错不勿别优])选(?!项)(?:择|取|了|定|的是|出|答案|:|是|为){0,3}[ \n]?"),
         (2, r"(?:所以|因此|因而|故|综上(?:所述|可知|分析)?|总之|由此(?:可见|可知)?|可见|于是|那么|最终|最后|结论)"
             r"[,:]? ?(?:本题|此题|这道?题)?(?:应该|应|就|只能|只有|最终|只剩下?|剩下){0,3}(?:是|为|定为|确定为)? ?"),
+        (3, r"(?:我的|最终的?)(?:判断|选择|结论|决定)[是为:] ?"
+            r"|(?<!不)(?:符合题意|符合要求|符合条件)的(?:选项|一项)?[是为:] ?"),
         (4, r"(?:而应?该?[是为选]|应[为是]|应该[是为]|(?:更正|修正|纠正|更改|订正|修改|改|变更)"
             r"(?:答案|选择)?[为选成:]{1,2}) ?"),
         (4, r"不是? ?[A-Z] ?[项选]{0,2}[,;]? ?(?:而|应该?)?是 ?"),
@@ -285,7 +296,11 @@ _HEAD = re.compile(
     r"(?im)^(?:(?:option|choice|选项) ?)?[(\[]?(?-i:([A-Z]))(?:[)\]](?= |$|[.:\u3400-\u9fff])| ?[.:、,](?![0-9a-z,-])"
     r"| - | ?[—–](?!\w)|$)"
 )
-_INLINE = re.compile(r"[\s,;、]\(?([A-Z])[.):、](?![0-9])(?= ?\S)")
+_INLINE = re.compile(r"[\s,;、]\(?([A-Z])(?:[.):]|、(?!\(?[A-Z]))(?![0-9])(?= ?\S)")
+_CUES_IN_TRADITIONAL = str.maketrans(
+    "選項為對錯應該當題會說釋結論擇綜誤確認覺顯雖開從這還卻於無變適順據擬維圖級類細體區帶點",
+    "选项为对错应该当题会说释结论择综误确认觉显虽开从这还却于无变适顺据拟维图级类细体区带点",
+)
 _KEYS = re.compile(
     r"(?:(?:my|your|the|model|final|correct|right|best|selected|chosen|predicted)?_?"
     r"(?:answers?|choices?|options?|selection|prediction|ans)(?:_(?:letter|choice|option|key|label))?|letter|label"
@@ -370,6 +385,7 @@ def read_labels(answer: str, labels: str, several: bool, prompt_text: str = "") 
     text = answer
     found = _json(text, several)
     if found is None:
+        text = text.translate(_CUES_IN_TRADITIONAL)
         for pattern, put in _CLEANING:
             text = pattern.sub(put, text)
         text = text.strip()
@@ -620,7 +636,8 @@ def _in_brackets(text: str, labels: str) -> Statement | None:
 def _leading(text: str, labels: str, several: bool) -> str:
     """The label that the first line begins with, as no other line does; of `choices`, those of all lines."""
     line, _, rest = text.partition("\n")
-    if several and rest and (bare := _bare(line, True)):
+    head = re.split("[。\n]", text[:80], maxsplit=1)
+    if len(head) > 1 and not _HEAD.search(rest) and (bare := _bare(head[0], several)):
         return bare
     first = _HEAD.match(text) or re.compile("([A-Z])(?= (?:because|since)\\b)").match(text)
     if first is None:
