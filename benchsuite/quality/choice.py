@@ -26,7 +26,8 @@ _CLEANING = tuple(
         (r"</?[A-Za-z][^<>\n]{0,80}>", "\n"),
         (r"\\(?:text\w{0,8}|math\w{1,4}|mbox|bf|rm)\s?\{([^{}\n]{0,80})\}", r"\1"),
         (r"\\(?:text\w{0,8}|math\w{1,4}|mbox|bf|rm)\s?\{([^{}\n]{0,80})\}", r"\1"),
-        (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1; "),
+        (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1 "),
+        (r"( answer: [A-Z]{1,10}) [ $)*]{0,4}(?=[A-Z])", r"\1; "),
         (r"\\[()\[\],;! ]|\\q?quad|\$", " "),
         (r"(?m)^[^\S\n]{0,9}(?:✅|✔|✓|☑|❌|✗|✘|❎|👉|➡|🔹|⭐)", ""),
         (r"[✅✔✓☑√]", " - correct; "),
@@ -81,12 +82,12 @@ _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
     r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
-    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?)\b"
+    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?|stands?)\b"
 )
 _CONTINUES = re.compile(
     rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
     rf"| ?/ ?(?=[A-Z](?![A-Za-z+]))| ?[(\[|](?!\d)| \+ (?=[A-Z](?![A-Za-z]))| {_JOINER}| (?=[A-HJ](?:[\s.,]|$))"
-    r"| ?(?:因|由|吧|了|呀|啊|这|正确|最|才|而|不|更|较|是|为|错|和|与|或|及"
+    r"| ?(?:因|由|吧|了|呀|啊|哦|嘛|这|合(?=[适理题])|恰|正确|最|才|而|不|更|较|是|为|错|和|与|或|及"
     r"|符|当|均|都|也|属|其[余他]|如果|若|易|注意|有的|对于|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述|叙述|内容)))"
 )
 _TEXT = re.compile(rf" (?!{_TERM_AFTER})(?:[A-Z][a-z]|[\u3400-\u9fff])")
@@ -102,7 +103,7 @@ _AND = re.compile(
 )
 _PERHAPS = r"(?i:(?:possibly|perhaps|maybe|even|also|either|could be|might be|may be) )"
 _OR = re.compile(
-    rf"[.)、]? ?,? ?(?:(?i:or|vs\.?|versus|to|through|nor)\b ?{_PERHAPS}{{0,2}}|(?i:(?:but|and) ){_PERHAPS}{{1,2}}"
+    rf"[.)、]? ?[,(]? ?(?:(?i:or|vs\.?|versus|to|through|nor)\b ?{_PERHAPS}{{0,2}}|(?i:(?:but|and) ){_PERHAPS}{{1,2}}"
     rf"|或者?是?|还是|也?可能是?|[-~～–—到至](?! )) ?选? ?{_LABEL}| [-~–—] {_LABEL}(?=\W{{0,3}}(?:\n|$))"
 )
 _LEFT_OPEN = re.compile(r"(?i)\bor\b|或|还是|可能")
@@ -136,7 +137,7 @@ _AFFIRMS = (
     r"(?!,? (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
     r"(?! (?:this|the|our|these|here|my|all)\b)))"
     r"|(?i:,? (?:best (?:fits?|match(?:es)?|describes?|explains?|answers?)|(?:fits?|match(?:es)?|applies|apply) best"
-    r"|makes? (?:the )?most sense|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
+    r"|makes? (?:the )?most sense|stands? out|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
     r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
     r"(?:正确(?!率|的(?:说法|描述|做法|应))|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗|[,;]?(?:但|不过|却|只是|然而)))"
 )
@@ -205,7 +206,10 @@ _CUES = tuple(
         (4, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
         (1, r"(?i:\b(?:it|this|that|which|one)(?:'s| is| must be| should be| would be| has to be| can only be)\b ?)"),
         (3, r"(?i:\b(?:I|we)(?:'m|'re| am| are) (?:\w{1,20}ly )?(?:choosing|selecting|picking|settling (?:on|for)"
-            r"|opting for|going (?:with|for)|leaning towards?|sticking with|inclined to say)(?: that)? )"),
+            r"|opting for|going (?:with|for)|leaning towards?|sticking with|inclined to say"
+            r"|confident (?:in|about)|sure (?:of|about))(?: that)? )"),
+        (3, r"(?i:\b(?:I|we)(?:'d|'ll| would| will)? (?:\w{1,20}ly )?(?:recommend|suggest|favou?r|prefer|advise) )"),
+        (4, r"(?i:\bchanged my mind\b[:,]? ?(?:to |it's |it is )?)"),
         (2, r"(?i:\bonly )(?=(?:(?i:option|choice) )?\(?[A-Z]\)? (?i:fits?|explains?|match(?:es)?"
             r"|satisf(?:y|ies)|meets?"
             r"|accounts?|works?|qualif(?:y|ies)|remains?|is (?:consistent|compatible|left|possible))\b)"),
@@ -230,7 +234,7 @@ _CUES = tuple(
         (3, r"(?:我|笔者|个人)(?:认为|觉得|判断|倾向于?|推测|猜测?|确定|想|会|选|决定)[,:]?(?:正确的?|最终)?"
             r"(?:答案|应该|应|可能|大概|最可能|是|为|选(?!项)择?){0,3} ?"),
         (3, r"(?:^|\n)(?:答|解答|回答|解|判断|单选题?)[:.] ?[选是]? ?"),
-        (2, r"(?:只能|一定|必然|肯定|必须)[是选为] ?"),
+        (2, r"(?:只能|一定|必然|肯定|必须|确定)[是选为] ?"),
         (1, r"(?:剩下的?|只有|只剩|就是|对应的?是?|属于|即) ?(?:选项)? ?"),
     )
 )  # fmt: skip
@@ -294,7 +298,7 @@ _INVERTED = re.compile(  # a question after what is wrong: "A is correct" says n
 )
 _HEAD = re.compile(
     r"(?im)^(?:(?:option|choice|选项) ?)?[(\[]?(?-i:([A-Z]))(?:[)\]](?= |$|[.:\u3400-\u9fff])| ?[.:、,](?![0-9a-z,-])"
-    r"| - | ?[—–](?!\w)|$)"
+    r"| - | ?[—–](?!\w)| (?=\((?!or |and |或|和)[^()\n]{2,80}\)[.。]?$)|$)"
 )
 _INLINE = re.compile(r"[\s,;、]\(?([A-Z])(?:[.):]|、(?!\(?[A-Z]))(?![0-9])(?= ?\S)")
 _CUES_IN_TRADITIONAL = str.maketrans(
@@ -636,7 +640,7 @@ def _in_brackets(text: str, labels: str) -> Statement | None:
 def _leading(text: str, labels: str, several: bool) -> str:
     """The label that the first line begins with, as no other line does; of `choices`, those of all lines."""
     line, _, rest = text.partition("\n")
-    head = re.split("[。\n]", text[:80], maxsplit=1)
+    head = re.split("[。\n]| [—–-] | because ", text[:80], maxsplit=1)
     if len(head) > 1 and not _HEAD.search(rest) and (bare := _bare(head[0], several)):
         return bare
     first = _HEAD.match(text) or re.compile("([A-Z])(?= (?:because|since)\\b)").match(text)
