@@ -56,6 +56,7 @@ BENCHMARKS = {
     "saturation-model": open_loop.saturation_model,
     "search": search.search,
     "quality-coverage": quality.coverage,
+    "letters": quality.letters,
 }
 OUT = Path(__file__).parent.parent / "build" / "bench.json"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchsuite.analysis.intervals import Z, t_over_runs, wilson
 from benchsuite.economics.cost import usd_per_correct
+from benchsuite.quality.choice import read_labels
 from benchsuite.quality.paired import difference, mean_interval, overall_difference, overall_interval, scenario_interval
 from benchsuite.results import Estimate, ScenarioQuality
 
@@ -167,3 +171,19 @@ _CASES: list[tuple[str, str, Callable[[Rng], Found]]] = [
           ("5 to 80 items", [5, 8, 12, 20, 40, 80], 0.75, 0.05), ("ten scenarios of 30", [30] * 10, 0.95, 0.0))),
     ("paired t", "20 items, graded, 10 % fall", _paired(20, 0.7, 0.1, graded=True)),
 ]  # fmt: skip
+
+
+def letters() -> list[dict[str, Any]]:
+    """The labelled answers of tests/data by what the rules of `choice` and `choices` read in them."""
+    table = []
+    for path in sorted((Path(__file__).parents[1] / "tests/data").glob("letters*.jsonl")):
+        found: Counter[str] = Counter()
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            truth = "".join(sorted(row["truth"] or ""))
+            reading, _ = read_labels(row["answer"], "ABCDEFGHIJ"[: row["options"]], row["multiple"])
+            kind = "right" if reading == truth else "missed" if not reading else "wrong" if truth else "invented"
+            found[kind] += 1
+        counts = {kind: found[kind] for kind in ("right", "wrong", "missed", "invented")}
+        print(f"{path.name:<22}" + "  ".join(f"{kind} {count:5}" for kind, count in counts.items()))
+        table.append({"set": path.name, **counts})
+    return table

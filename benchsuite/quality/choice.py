@@ -82,7 +82,7 @@ _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
     r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
-    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?|stands?)\b"
+    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?|stands?|the)\b"
 )
 _CONTINUES = re.compile(
     rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
@@ -107,6 +107,7 @@ _OR = re.compile(
     rf"|或者?是?|还是|也?可能是?|[-~～–—到至](?! )) ?选? ?{_LABEL}| [-~–—] {_LABEL}(?=\W{{0,3}}(?:\n|$))"
 )
 _LEFT_OPEN = re.compile(r"(?i)\bor\b|或|还是|可能")
+_PLURAL = re.compile(r" (?:are|were|both|all)\b| ?[都均]|(?: ?[两三四五]?[选]?项)?[都均]")
 _MORE = re.compile(
     r"[.):、] ?([^.。;()\n]{1,60}?)[ ,;、和及与]{1,3}(?:and )?\(?(?<![A-Za-z0-9])([A-Z])"
     r"(?=[.):、] ?[^\s.。A-Za-z]|[.):、] [A-Za-z])"
@@ -137,7 +138,9 @@ _AFFIRMS = (
     r"(?!,? (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
     r"(?! (?:this|the|our|these|here|my|all)\b)))"
     r"|(?i:,? (?:best (?:fits?|match(?:es)?|describes?|explains?|answers?)|(?:fits?|match(?:es)?|applies|apply) best"
-    r"|makes? (?:the )?most sense|stands? out|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
+    r"|makes? (?:the )?most sense|stands? out"
+    r"|is what I(?:'d| would) (?:choose|pick|select|go with)|the (?:correct|right|best|only) (?:answer|choice|option)"
+    r"|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
     r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
     r"(?:正确(?!率|的(?:说法|描述|做法|应))|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗|[,;]?(?:但|不过|却|只是|然而)))"
 )
@@ -158,7 +161,8 @@ _SETTLED = re.compile(
 )
 _MAY_STAND = re.compile(
     r"(?i)(?:^|[.。,;:!?\n、()\[\]—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say|because|then"
-    r"|overall|while|whereas|although|reflection)|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
+    r"|overall|while|whereas|although|reflection|makes|making)"
+    r"|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
 )
 
 # what announces a label. 4: a correction, or a statement of the answer; 3: another one; 2: one behind "so", "probably"
@@ -477,7 +481,8 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
             break
         if joined and "," in joined[0]:
             listed = (names, end)
-        if not subject and (
+        plural = _PLURAL.match(text, item.end()) and _AFFIRMED.match(text, item.end())  # "I think B and D are correct"
+        if not (subject or plural) and (
             _DENIES.match(text, item.end())
             or _AFFIRMED.match(text, item.end())
             or text[item.end() : item.end() + 1] == ":"

@@ -44,6 +44,7 @@ def rows_of(name):
         ("letters_second.jsonl", 119, 5),
         ("letters_third.jsonl", 98, 4),
         ("letters_fourth.jsonl", 77, 1),
+        ("letters_fifth.jsonl", 50, 4),
     ],
 )
 def test_of_labelled_answers_no_letter_is_wrong_or_invented(name, right, missed):
