@@ -19,6 +19,9 @@ from factory import run_folder
 from markdown_it import MarkdownIt
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchsuite.records import ScoreRecord
+from benchsuite.store.run_folder import read_manifest, read_run, write_scores
+
 HOSTILE = {
     "commands": "a\n::error::pwned\r\n ::set-output name=x::y\n##[error]z ##vso[task.complete]",
     "a command within": "x::stop-commands::token",
@@ -74,6 +77,14 @@ def made(text, folder):
     tree["planned_points"] = [point["point_id"] for point in tree["points"]]  # the last one's reason is shown
     tree["host"] |= {"cpu_model": text, "versions": {text: text}}
     file.write_text(json.dumps(tree), "utf-8")
+    table, run_id = read_run(folder).table, read_manifest(folder).run_id
+    scores = [
+        ScoreRecord(*(row[name] for name in ScoreRecord._fields[:6]), text, 1, i % 3 / 2, text, text, False, False)
+        for i, row in enumerate(table.to_pylist())
+    ]
+    facts = {"run_id": run_id, "by_scenario": {text: {text: 1}}, "references_hash": text, "judge": {"model": text}}
+    write_scores(folder, scores, facts)
+    assert read_run(folder).scores is not None
     return folder
 
 
@@ -156,6 +167,8 @@ def is_prometheus(shown):
 
 SURFACES = {
     "check {run} --scaling --attribution --balance --energy": is_plain,
+    "check {run} --quality": is_plain,
+    "check {run} --quality --json": is_json,
     "check {run} --json": is_json,
     "decide {run} {other}": is_plain,
     "decide {run} --json": is_json,
