@@ -117,7 +117,7 @@ class Quality:
     scorers: name -> version. graded: scores lie between 0 and 1 too, so that what is paid for is points. change:
     against the lowest level that has scores, on the same items; None for that level. usd_per_correct: cost over the sum
     of scores of all requests issued, None without a price. believed: False where scores are of a judge that cannot tell
-    right from wrong.
+    right from wrong. hashes: of what was asked, and of the references that the scores were made by; None if not known.
     """
 
     score: Estimate
@@ -128,6 +128,7 @@ class Quality:
     change: ScoreChange | None = None
     usd_per_correct: Estimate | None = None
     believed: bool = True
+    hashes: tuple[str, str] | None = None
 
     def total(self, name: str) -> int:
         """The sum over scenarios of a count: n, unread, cut, failed, refused, not_judged."""

@@ -105,9 +105,20 @@ def _of_items(rows: Iterable[_Row]) -> dict[str, Score]:
 
 
 def refuse_versions(measured: Mapping[str, Quality]) -> None:
-    """Raises InputError where two runs were scored by different versions of a scorer. measured: by the run's name."""
+    """Raises InputError where two runs were scored by different versions of a scorer, or by different references to the
+    same prompts. measured: by the run's name.
+    """
     versions: dict[str, tuple[str, int]] = {}
+    references: dict[str, tuple[str, str]] = {}
     for name, quality in measured.items():
+        asked, by = quality.hashes or (name, "")
+        other, before = references.setdefault(asked, (name, by))
+        if by != before:
+            raise InputError(
+                "two runs of the same prompts were scored by different references", where=f"{other}, {name}",
+                given=f"references {before[:12]} and {by[:12]}", expected="one set of references",
+                hint="benchsuite score RUN --workload FILE, of both",
+            )  # fmt: skip
         for scorer, version in quality.scorers.items():
             other, known = versions.setdefault(scorer, (name, version))
             if version != known:

@@ -225,6 +225,9 @@ def judge_run(
     judging = None if run.scores is None else judging_of(run.scores.facts)
     tells = judging is None or judging["control"]["can_tell"] is True
     quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels, judge_tells=tells)
+    sent, known = manifest.workload.content_hash, run.scores and run.scores.facts.get("references_hash")
+    if sent and known:
+        quality = {level: dataclasses.replace(one, hashes=(sent, known)) for level, one in quality.items()}
     if any(one.statistic.metric.of_answers for one in limits.limits):
         measured = tuple(_with_scores(one, quality.get(one.level)) for one in measured)
     endpoints = {one.level: one for one in balance(rows, [one.model_dump() for one in manifest.endpoints])}

@@ -106,6 +106,10 @@ def test_the_gate_refuses_other_versions_and_says_what_is_missing():
     new, old = answers(150, 15, 5, 30)
     with pytest.raises(InputError, match="different versions of choice"):
         compare_scores(SCORE, Level(8), quality({"": new}, version=2), quality({"": old}))
+    sides = [dataclasses.replace(quality({"": new}), hashes=("asked", by)) for by in ("theirs", "corrected")]
+    with pytest.raises(InputError, match="the same prompts were scored by different references"):
+        compare_scores(SCORE, Level(8), *sides)
+    compare_scores(SCORE, Level(8), sides[0], dataclasses.replace(sides[1], hashes=("a part of it", "corrected")))
     for sides in ((None, quality({"": old})), (quality({"": new}), None)):
         (found,) = judge_changes([compare_scores(SCORE, Level(8), *sides)])
         assert found.verdict == "inconclusive"
