@@ -329,26 +329,27 @@ def benchsuite(*words: str | Path) -> str:
 
 
 def measure() -> None:
-    """A sweep of each model, its table of quality, and the frontier of the three."""
+    """A sweep of each model, its table of quality, the frontier of the three; and what a salt in the prompt does."""
     exam_file, runs = FOLDER / "exam.jsonl", FOLDER / "runs"
     write_exam(exam_file)
     shutil.rmtree(runs, ignore_errors=True)
     for name in MODELS:
+        # `field` tells the engine to keep no prompts; a salt in the prompt would be part of the question
         sweep(name, runs / name, "field")
-        print(
-            f"{name}: {len(differing(runs / name, name))} of 300 answers differ from those of training's own arithmetic"
-        )
         benchsuite("check", runs / name, "--quality")
+        print(
+            f"{name}: {len(differing(runs / name, name))} of 300 items with an answer other than training's arithmetic"
+        )
+    sweep("tiny-0.2M", runs / "salted", "prompt")
+    benchsuite("check", runs / "salted", "--quality")
     benchsuite("frontier", *(runs / name for name in MODELS), "--svg", FOLDER / "frontier.svg")
-    frontier = benchsuite("frontier", *(runs / name for name in MODELS), "--json")
-    (FOLDER / "frontier.json").write_text(frontier, "utf-8")
+    (FOLDER / "frontier.json").write_text(benchsuite("frontier", *(runs / name for name in MODELS), "--json"), "utf-8")
 
 
 def sweep(name: str, run: Path, cache_bust: str) -> None:
-    """900 requests (the exam three times) a point; each level three times; greedy."""
+    """The exam once a point, greedily; each level three times."""
     serve = f"llamacpp --model {FOLDER / name} --name {name} --slots 8 --ctx {CONTEXT}"
-    levels = ("--concurrency", "1,2,4,8", "--repeats", "3", "--requests", "900")
-    # a salt in the prompt would be part of the question; `field` tells the engine to keep no prompt
+    levels = ("--concurrency", "1,2,4,8", "--repeats", "3", "--warmup-requests", "8")
     flags = ("--temperature", "0", "--cache-bust", cache_bust, "--usd-per-hour", "0.1", "--gpu", "off", "--quiet")
     benchsuite("sweep", "--serve", serve, "--workload", FOLDER / "exam.jsonl", *levels, *flags, "--output", run)
 
