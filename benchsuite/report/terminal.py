@@ -167,6 +167,7 @@ def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ())
     """asked: the columns that a person named, instead of those that there is room for."""
     judged, wide, rates = judgement.judged, console.width >= WIDE, judgement.of_rates
     energy = any(j.energy is not None for j in judged)
+    scored = "score" in fmt.with_judged(tuple(_COLUMNS), judged, alone=not wide)
 
     def has_room(column: str) -> bool:
         if column in ("ttft_p95_s", "ttft_p99_s") and fmt.best_tail(judged) not in column:
@@ -174,11 +175,13 @@ def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ())
         if rates and column in _ALIKE and console.width < _ALIKE_FROM:
             return False
         more = 20 * (energy and _COLUMNS[column] == _WIDEST)
+        if scored and column != "usd_per_1m_correct" and _COLUMNS[column] >= WIDE:
+            more += 20  # the score and its price take what these have elsewhere
         return console.width >= _COLUMNS[column] + more and (energy or column not in _OF_ENERGY)
 
     columns = fmt.with_judged(tuple(_COLUMNS), judged, alone=not wide)
-    # attainment, or thinking, instead of some in a narrow terminal
-    dropped = {"duration_s"} if "reasoning_share" in columns and not wide else set()
+    # attainment, thinking or a score instead of some in a narrow terminal
+    dropped = {"duration_s"} if (scored or "reasoning_share" in columns) and not wide else set()
     dropped |= {"duration_s", "tpot_mean_s", "cost_usd"} if "attainment" in columns and not wide else set()
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
     columns = tuple(dict.fromkeys(("rate_per_s" if rates else "concurrency", *asked))) if asked else columns

@@ -103,3 +103,23 @@ def test_gate_of_scores(cli, models):
     assert found["criteria"][0]["change_ratio"] < -0.2
     assert cli.data("gate", better, "--baseline", worse, words)["verdict"] == "pass"
     assert "item by item" in str(cli("gate", worse, "--history", better.parent, words).error)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_figure_of_a_scored_level_is_split_over_lines(tmp_path, width):
+    """The score and its price take the room of other columns, never of a figure's digits."""
+    import io
+
+    from rich.console import Console
+
+    from benchsuite.report.terminal import print_judgement
+
+    times = {8: (0.01234, 1.234e-4), 64: (0.01234, 1.234e-4)}
+    run = folder(tmp_path / "run", 0.6, levels=(8, 64), latency=times, usd_per_hour=0.5)
+    console = Console(file=io.StringIO(), width=width)
+    print_judgement(judge_run(read_run(run), slo="score>=0.3"), run, console=console)
+    lines = console.file.getvalue().splitlines()
+    first = next(i for i, line in enumerate(lines) if re.match(r" *8 +\d+/", line))
+    assert "%" in lines[first]
+    assert "$" in lines[first]
+    assert re.match(r" *64 +\d+/", lines[first + 1])
