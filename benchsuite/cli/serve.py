@@ -130,7 +130,8 @@ A configuration (all its keys: benchsuite/simulator/config.py):
   kind = "http_503"
   probability = 0.1
   [answers]
-  workload = "exam.jsonl"
+  workload = "wineval"
+  requests = 200  # as the sweep: fewer requests are other prompts
   error_rate = 0.25
   seed = 7
 """,
