@@ -112,7 +112,7 @@ def _command_of(server: Server) -> click.Command:
 Examples:
   benchsuite serve simulator --port 8000 --ttft-s 0.2 --itl-s 0.02
   benchsuite serve simulator --port 8000 --itl-s 0.01 --slots 4
-  benchsuite serve simulator --port 8000 --answers wineval --error-rate 0.25
+  benchsuite serve simulator --port 8000 --answers wineval:200 --error-rate 0.25
   benchsuite serve simulator --config simulator.toml
 
 \b
@@ -144,7 +144,12 @@ A configuration (all its keys: benchsuite/simulator/config.py):
 @click.option("--itl-s", type=float, help="Seconds between chunks; 0: as fast as possible.  [default: 0]")
 @click.option("--slots", type=int, help="Requests that run at once; more wait.  [default: no limit]")
 @click.option("--seed", type=int, help="Seed of the random faults.  [default: 0]")
-@click.option("--answers", metavar="wineval|FILE", help="Answer this request set's scored prompts.  [default: none]")
+@click.option(
+    "--answers",
+    metavar="wineval[:REQUESTS]|FILE",
+    help="Answer this request set's scored prompts, as right as it is asked to; of wineval as many as the sweep "
+    "requests.  [default: none]",
+)
 @click.option("--error-rate", type=float, help="Share of them, in each scenario, that is wrong.  [default: 0]")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str | float | None) -> None:
@@ -157,7 +162,14 @@ def _simulator(config: Path | None, until_stdin_closes: bool, **overrides: str |
     from benchsuite.simulator.server import serve
 
     latency = {f"latency.{name}": overrides.pop(name) for name in ("ttft_s", "itl_s", "slots")}
-    answers = {"answers.workload": overrides.pop("answers"), "answers.error_rate": overrides.pop("error_rate")}
+    source, error_rate = overrides.pop("answers"), overrides.pop("error_rate")
+    name, colon, requests = str(source or "").partition(":")
+    of_wineval = name == "wineval" and colon and requests.isdecimal()
+    answers = {
+        "answers.workload": name if of_wineval else source,
+        "answers.requests": int(requests) if of_wineval else None,
+        "answers.error_rate": error_rate,
+    }
     serve(load_config(config, overrides | latency | answers), sys.stdin.buffer if until_stdin_closes else None)
 
 

@@ -245,7 +245,7 @@ def probe_server(spec: SweepSpec, client: httpx.Client, prompts: Sequence[Prompt
         stream=spec.server.stream,
         fixed_length=spec.workload.fixed_length,
         max_output_tokens=spec.workload.max_output_tokens,
-        cache_bust=_cache_bust(spec, server),
+        cache_bust=_cache_bust(spec, server, scored=any(prompt.scorer is not None for prompt in prompts)),
         salt=PROBE_SALT,
         sampling=spec.sampling.fields,
         extra_body=spec.server.extra_body,
@@ -355,10 +355,13 @@ def _choose_model(spec: SweepSpec, server: Server, listed: list[str] | None) -> 
     return wanted
 
 
-def _cache_bust(spec: SweepSpec, server: Server) -> CacheBust:
+def _cache_bust(spec: SweepSpec, server: Server, *, scored: bool) -> CacheBust:
+    """How the prompts of a set are kept out of the prefix cache. A salt in them would change a question that is scored,
+    so that a server without a field for a salt has its cache switched off then, where it can be."""
     wanted = spec.workload.cache_bust
     if wanted == "auto":
-        return "field" if server.cache_salt_field and spec.server.endpoint != "native" else "prompt"
+        off = scored and not spec.workload.fixed_length and server.cache_off_fields
+        return "field" if (server.cache_salt_field or off) and spec.server.endpoint != "native" else "prompt"
     if wanted == "field" and not (server.cache_salt_field or server.cache_off_fields):
         raise InputError(
             f"the profile {server.name} has no request field that keys its prefix cache, or switches it off",

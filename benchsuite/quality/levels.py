@@ -112,7 +112,9 @@ def _quality(scores: pa.Table, rows: pa.Table, items: Mapping[str, str]) -> Qual
     from benchsuite.quality.score import SCORERS  # its scorers' libraries are of no use to a run without scores
 
     graded = any(SCORERS[one].graded for one in versions if one in SCORERS)
-    graded |= any(score not in (0.0, 1.0, None) for score in columns["score"])  # of a scorer that is no longer there
+    graded |= any(
+        score not in (0.0, 1.0, None) for score in columns["score"]
+    )  # partial = "jaccard"; a scorer that is gone
     micro = mean_interval(np.array([score for one in scenarios for score in one.items.values()], dtype=np.float64))
     quality = Quality(micro, micro, tuple(scenarios), dict(sorted(versions.items())), graded)
     return replace(quality, score=overall_interval(sets_of(quality)))

@@ -22,7 +22,7 @@ from benchsuite.workload.dataset import Prompt, Workload, make_workload, message
 class Scorer(NamedTuple):
     """version: raised whenever a rule changes. score: of the answer (normalised), the reference, the options and the
     text of the prompt's last user message. check: raises ValueError, in words, for a reference or options that it
-    cannot use. graded: scores lie between 0 and 1 too, so that a sum of them is of points, not of correct answers.
+    cannot use. graded: scores lie between 0 and 1 as a rule, so that their sum is of points, not correct answers.
     """
 
     version: int
@@ -33,7 +33,7 @@ class Scorer(NamedTuple):
 
 SCORERS: dict[str, Scorer] = {
     "choice": Scorer(1, choice.choice, choice.check_choice, graded=False),
-    "choices": Scorer(1, choice.choices, choice.check_choices, graded=True),
+    "choices": Scorer(1, choice.choices, choice.check_choices, graded=False),
     "exact": Scorer(1, texts.exact, texts.check_exact, graded=False),
     "contains": Scorer(1, texts.contains, texts.check_contains, graded=True),
     "numeric": Scorer(1, texts.numeric, texts.check_numeric, graded=False),

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from fakes.http import Answer, Fake, Request
@@ -270,6 +271,22 @@ def test_llamacpp_without_its_prompt_cache():
         for wanted, sent in (("field", False), ("auto", None), ("off", None)):
             spec = spec_of(url, [1], server={"profile": "llamacpp"}, workload={"cache_bust": wanted})
             assert found(spec).plan.body(prompts(1).prompts[0]).get("cache_prompt") is sent
+
+
+@pytest.mark.parametrize(
+    ("profile", "fixed_length", "bust"),
+    [("llamacpp", False, "field"), ("llamacpp", True, "prompt"), ("vllm", False, "field"), ("openai", False, "prompt")],
+)
+def test_a_question_that_is_scored_is_not_changed(profile, fixed_length, bust):
+    """Of a scored set auto leaves the prompts as they are, where a field keeps them out of the cache."""
+    scored = [replace(one, reference="B", scorer="choice") for one in prompts(2).prompts]
+    with simulated() as url:
+        workload = {"fixed_length": fixed_length}
+        spec = spec_of(url, [1], server={"profile": profile}, workload=workload)
+        with control_client(spec) as client:
+            plan = preflight(spec, client, scored).plan
+    assert plan.cache_bust == bust
+    assert (plan.body(scored[0]).get("cache_prompt") is False) == (profile == "llamacpp" and not fixed_length)
 
 
 def test_a_field_that_must_stay():

@@ -129,3 +129,4 @@ def test_options(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("serve simulator").code == 0
     assert [one.answers for one in served] == [PlantedAnswers(workload=str(EXAM), error_rate=0.25), None]
     assert cli("serve simulator --answers wineval --error-rate 1.5").code == 2
+    assert cli("serve simulator --answers wineval:0").code == 2
