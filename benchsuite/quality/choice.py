@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from benchsuite.errors import read_json
@@ -29,7 +30,8 @@ _CLEANING = tuple(
         (r"\\f?boxed\s?\{[\s{]{0,4}([(\[]?[A-Za-z]\b[^{}\n]{0,80}|[A-Z]{2,10})[\s}]{0,4}\}", r" answer: \1 "),
         (r"( answer: [A-Z]{1,10}) [ $)*]{0,4}(?=[A-Z])", r"\1; "),
         (r"\\[()\[\],;! ]|\\q?quad|\$", " "),
-        (r"(?m)^[^\S\n]{0,9}(?:✅|✔|✓|☑|❌|✗|✘|❎|👉|➡|🔹|⭐)", ""),
+        (r"(?m)^[-*\s]{0,9}(?:[❌✗✘❎×]|\[ ?\]) ?(?=\S)", "not "),
+        (r"(?m)^[-*\s]{0,9}(?:✅|✔|✓|☑|√|👉|➡|🔹|⭐|\[[xX]\])", ""),
         (r"[✅✔✓☑√]", " - correct; "),
         (r"[❌✗✘❎]|(?<=[A-Z])×(?!\w)", " - incorrect; "),
         (r"(\b[A-Z])\*\*(?= [A-Z])", r"\1;"),
@@ -47,13 +49,19 @@ _CLEANING = tuple(
 
 # letters that are part of a name: "vitamin C", "hepatitis B", 维生素C, 图A; "E. coli", "B cell", B超
 _KINDS = (
-    r"\b(?:vitamins?|vit\.?|hepatitis|types?|groups?|grades?|plan|influenza|class|stage|factors?|points?|lead|blood|phase"
-    r"|category|schedule|level|protein|ha?emoglobin|immunoglobulin|complement|coenzyme|serotype|subtype|strain|virus|score"
-    r"|cytochrome|interferon|cyclin|pathway|chain|region|band|locus|allele|temperature|column|row|fig(?:ure|s?\.)?|tables?)"
+    r"\b(?:vitamins?|vit\.?|hepatitis|types?|groups?|grades?|plan|influenza|class|stage|factors?|points?|lead"
+    r"|blood|phase"
+    r"|category|schedule|level|protein|ha?emoglobin|immunoglobulin|complement|coenzyme|serotype|subtype|strain"
+    r"|virus|score"
+    r"|cytochrome|interferon|cyclin|pathway|chain|region|band|locus|allele|temperature|column|row|fig(?:ure"
+    r"|s?\.)?|tables?)"
 )
 _TERM_BEFORE = re.compile(
-    rf"(?i:(?:{_KINDS}|\b(?:panel|appendix|sections?|parts?|chapter|arm|cohort|patients?|case|drug|substance|enzyme|box))"
-    r"|维生素|毒素|方案|病案|[肝图表子型组级期类酶路录株群染链苷环球白])[ -]?$"
+    rf"(?i:(?:{_KINDS}|\b(?:panel|appendix|sections?|parts?|chapter|arm|cohort|patients?|case|drug|substance|enzyme|box"
+    r"|dr\.?|prof\.?|professor|doctor|physician|nurse|researcher|student|teacher|expert|user|model|candidate|speaker"
+    r"|person|friend|team|reviewer|hospital|trial|study))"
+    r"|医生|护士|同学|学生|老师|教授|专家|病人|患者|维生素|毒素|方案|病案"
+    r"|[肝图表子型组级期类酶路录株群染链苷环球白])[ -]?$"
 )
 _TERM_IS = re.compile(rf"(?i){_KINDS}(?: is| are|:)? ?$")
 _SPECIES = (  # of genera that begin with A to J
@@ -67,7 +75,8 @@ _SPECIES = (  # of genera that begin with A to J
 _TERM_AFTER = (
     r"(?:(?i:cells?|lymphocytes?|reactive|peptide|sections?|dimers?|virus|antigens?|antibod\w+|positive|negative|waves?"
     rf"|streptococc\w*|fibers?|receptors?|influenza|chains?|vitamins?|types?|groups?|toxins?|proteins?|{_SPECIES})\b"
-    r"|型|超|肽|反应蛋白|细胞|族|组|级|期|类|淋巴|二聚体|抗原|抗体|受体|病毒|群|链|波|段|区|线|带|试验|蛋白|点|染色|柱|肝|流感|语言)"
+    r"|型|超|肽|反应蛋白|细胞|族|组|级|期|类|淋巴|二聚体|抗原|抗体|受体|病毒|群|链|波|段|区|线|带|试验|蛋白|点"
+    r"|染色|柱|肝|流感|语言)"
 )
 
 # a label where one is looked for; what may follow it; how labels are joined
@@ -81,14 +90,18 @@ _LOWER = re.compile(r"(?:(?:option|choice|answer|letter) ?)?[(\[]?([a-z])\b(?!['
 _JOINER = (
     r"(?:because|since|as|due|given|based|for|with|while|whereas|rather|instead|over|so|therefore|thus|which|where|that"
     r"|but|although|though|if|unless|when|in|by|here|only|alone|too|again|then|now|according|followed|via|however"
-    r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has|can|cannot|does"
-    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?|satisf(?:y|ies)|meets?|accounts?|works?|stands?|the)\b"
+    r"|meaning|namely|i\.e|not|option|choice|answer|and|or|is|are|was|would|must|seems?|appears?|remains|has"
+    r"|can|cannot|does"
+    r"|isn't|can't|doesn't|wouldn't|it|best|fits?|match(?:es)?|appl(?:y|ies)|makes?|qualif(?:y|ies)|explains?"
+    r"|satisf(?:y|ies)|meets?|accounts?|works?|stands?|the)\b"
 )
 _CONTINUES = re.compile(
-    rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)| ?[—–](?! ?{_TERM_AFTER})| - "
+    rf"(?:$|\n|[.。](?![A-Za-z0-9]?[a-z0-9]|[A-Z]\.| ?(?:{_SPECIES})\b)|[!?,;:、)\]}}|&~→…](?!\d)"
+    rf"| ?[—–](?! ?{_TERM_AFTER})| - "
     rf"| ?/ ?(?=[A-Z](?![A-Za-z+]))| ?[(\[|](?!\d)| \+ (?=[A-Z](?![A-Za-z]))| {_JOINER}| (?=[A-HJ](?:[\s.,]|$))"
     r"| ?(?:因|由|吧|了|呀|啊|哦|嘛|这|合(?=[适理题])|恰|正确|最|才|而|不|更|较|是|为|错|和|与|或|及"
-    r"|符|当|均|都|也|属|其[余他]|如果|若|易|注意|有的|对于|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述|叙述|内容)))"
+    r"|符|当|均|都|也|属|其[余他]|如果|若|易|注意|有的|对于|对(?![应于比照症人患此])|还是|的(?:说法|描述|表述"
+    r"|叙述|内容)))"
 )
 _TEXT = re.compile(rf" (?!{_TERM_AFTER})(?:[A-Z][a-z]|[\u3400-\u9fff])")
 _FILLER = re.compile(
@@ -97,7 +110,7 @@ _FILLER = re.compile(
     r"|选项|答案|就是|只有|应该?[是为选]?|是|为|选)[,:]?\]? ?){0,4}"
 )
 _AND = re.compile(
-    r"[.)]?(?: ?(?:,|、|/|&|\+|\n(?=\W{0,2}[A-Z]\W{0,2}(?:\n|$))|(?i:\band\b)|以及|还有|和|与|及"
+    r"[.)]?(?: ?(?:,|、|/|&|\+|\|(?=[A-Z])|\n(?=\W{0,2}[A-Z]\W{0,2}(?:\n|$))|(?i:\band\b)|以及|还有|和|与|及"
     r"|;(?= ?\(?[A-Z]\)?(?:[;.。\n]|$))| \+)(?: ?(?:\n|(?i:and\b)|以及|和|与|及))? ?)"
     r"| (?=[A-Z](?![A-Za-z0-9]))|(?=[(\[][A-Z][)\]])"
 )
@@ -126,23 +139,27 @@ _DENIES = re.compile(
     r"|eliminated|ruled|contraindicated|inaccurate|irrelevant|unrelated|unsuitable|impossible|implausible|worse|invalid"
     r"|distractors?|insufficient|mistakes?|errors?)\b)|(?:does|do|did|would|could|should)(?:n't| not)\b"
     r"|can(?:not|'t| not)\b"
-    r"|[.:–—|-]? ?\(?(?:incorrect|wrong|false|no|not correct|错误?|不正确|不对)(?= ?(?:$|[.,;:!)\n。|—-])))"
+    r"|[.:–—|-]? ?\(?(?:incorrect|wrong|false|no|not correct|错误?|不正确|不对)(?= ?(?:$|[.,;!)\n。|—-]|:"
+    r"(?! ?\(?[A-Z]\b))))"
     r"|的?(?:说法|描述|表述|叙述|内容|观点)?(?:是|为|也|都|均|则|明显|显然|完全|肯定|属于?|就){0,3}"
     r"(?:错|不(?!选|应选|考虑|是 ?[A-Z])|有误|误|非|无|被?排除|未|干扰)|,(?:错误|不对|不正确|有误)(?=[,。;\n!]|$))"
 )
 _AFFIRMS = (
-    rf"(?: ?[,:]? ?(?i:{_VERB}(?: the| a| an| most| also| both| all| clearly| definitely| therefore| thus| more| indeed"
+    rf"(?: ?[,:]? ?(?i:{_VERB}(?: the| a| an| most| also| both| all| fully| entirely| completely| clearly"
+    rf"| definitely| therefore| thus| more| indeed"
     r"| to be| our| my| only| then| actually| obviously| certainly| single| overall| still|,){0,4} "
     r"(?:correct|right|true|accurate|appropriate|suitable|answers?|closest|best|one"
     r"|(?<=most )likely|(?<=more )likely|(?<=most )probable)\b(?!-| avoided| reserved| known| that)"
-    r"(?!,? (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to)\b"
+    r"(?!,? (?:\w{1,20} ){0,2}?(?:for|in|if|when|only|but|unless|as an?|of|than|to|except|apart|about|regarding"
+    r"|at first)\b"
     r"(?! (?:this|the|our|these|here|my|all)\b)))"
     r"|(?i:,? (?:best (?:fits?|match(?:es)?|describes?|explains?|answers?)|(?:fits?|match(?:es)?|applies|apply) best"
     r"|makes? (?:the )?most sense|stands? out"
     r"|is what I(?:'d| would) (?:choose|pick|select|go with)|the (?:correct|right|best|only) (?:answer|choice|option)"
     r"|(?:applies|apply|qualif(?:y|ies))(?= ?(?:$|[.,;\n])))\b)"
     r"| ?,?的?(?:说法|描述|表述|叙述|内容)?(?:是|为|才|也|都|均|完全|就|本题|此题|这道题|最|更|较|的|属){0,4}"
-    r"(?:正确(?!率|的(?:说法|描述|做法|应))|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意|答案|当选|可能性最大)(?!吗|[,;]?(?:但|不过|却|只是|然而)))"
+    r"(?:正确(?!率|的(?:说法|描述|做法|应))|对(?=$|[的,。;\n!)、])|符合(?!率)|恰当|合适|最佳|最优|准确|合题意"
+    r"|答案|当选|可能性最大)(?!吗|[,;]?(?:但|不过|却|只是|然而)))"
 )
 _YES = r"\(?(?i:\b(?:correct|right|yes|true)\b|正确|对)(?= ?(?:$|[.,;:!)\n。|—-]))"
 _AFFIRMED = re.compile(rf"{_AFFIRMS}|(?i: it is\b| for sure\b)|(?: ?[.:–—|-])? ?{_YES}")
@@ -160,15 +177,16 @@ _SETTLED = re.compile(
     r"(?:(?:single |only )?(?:correct|right|best|final) )?(?:answers?|choice|option)\b|.{0,40}?(?:本题|正确|的)答案"
 )
 _MAY_STAND = re.compile(
-    r"(?i)(?:^|[.。,;:!?\n、()\[\]—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say|because|then"
+    r"(?i)(?:^|[.。,;:!?\n、()\[\]—|-]|\b(?:so|thus|therefore|hence|that|and|or|but|only|both|think|believe|say"
+    r"|because|then"
     r"|overall|while|whereas|although|reflection|makes|making)"
-    r"|所以|因此|[故而但则见有中和与及或案述题仅项此]|认为|觉得) ?$"
+    r"|所以|因此|[故而但则见有中和与及或案述题仅项此外]|认为|觉得) ?$"
 )
 
-# what announces a label. 4: a correction, or a statement of the answer; 3: another one; 2: one behind "so", "probably"
+# what announces a label. 5: a correction; 4: a statement of the answer; 3: another one; 2: one behind "so", "probably"
 # and the like; 1: a weak one, which counts where no other stands
 _NOUN = r"(?:answers?|options?|choices?|selections?|responses?|picks?|ans|verdict|key)"
-_WORD = r"(?!(?:whose|whether|if|that|who|which|when|where|than|not|cannot|never)\b)[^\s.,;:!?]{1,30}"
+_WORD = r"(?!(?:whose|whether|if|that|who|which|when|where|than|is|are|not|cannot|never)\b)[^\s.,;:!?]{1,30}"
 _IS = (
     r"(?:(?:is|are|'s|would be|should be|must be|will be|has to be|have to be|can only be|seems to be|appears to be"
     r"|would have to be|remains)\b ?:?|[是为:]|=>?|->|→|—|–| ?- |,(?= is\b)|\])"
@@ -190,7 +208,7 @@ _CUES = tuple(
             rf"(?: (?:to|for|of|in|here|among|from|based|given)\b(?: {_WORD}){{0,14}})?"
             rf"(?:,? (?:therefore|thus|then),?)? ?(?:\n{{1,2}}|{_IS})[\s:]{{0,2}})"),
         (3, rf"(?i:\b{_RIGHT}(?: {_WORD}){{0,6}} ?{_IS}[\s:]{{0,2}})"),
-        (3, r"(?i:\b(?:solution|result|conclusion): )"),
+        (3, r"(?i:\b(?:solution|result|conclusion|letter|label|prediction|output|selected|assistant): )"),
         (3, r"(?i:\bcorrect ?(?:answers?|options?|choices?)? )(?=[(\[])"),
         (1, r"(?i:\banswers? )(?=\(?[A-Z]\b)"),
         (3, r"(?i:\bans[.:) -]{1,3})"),
@@ -203,20 +221,20 @@ _CUES = tuple(
             r"|most likely|clearly|certainly|obviously)"
             r"\b[,:]? ?(?:(?:it|this|that|the answer|we)"
             r"(?:'s| is| must be| should be| would be| has to be| get| have| leaves| leaves us with)? ?)?)"),
-        (2, r"(?i:\b(?:correction|corrected|revised|updated|edit|actually|no,? wait|no|wait|sorry)\b[,:]? ?"
+        (2, r"(?i:\b(?:correction|corrected|revised|updated|edit|actually|no,? wait|no(?!:)|wait|sorry)\b[,:]? ?"
             r"(?:(?:it|that|this)(?:'s| is| should be| must be) )?)"),
-        (4, r"(?i:\b(?:chang|switch|revis|updat|correct|amend)(?:e|ed|ing)?\b"
+        (5, r"(?i:\b(?:chang|switch|revis|updat|correct|amend)(?:e|ed|ing)?\b"
             r"(?: (?:it|this|that|my|the|final|answer|response|choice|selection)){0,4}(?: from [A-Z])? to )"),
-        (4, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
+        (5, r"(?i:\b(?:not|isn't) (?:option )?)\(?[A-Z]\)?[,;]? ?(?i:but(?: rather)?|it's|it is|rather) "),
         (1, r"(?i:\b(?:it|this|that|which|one)(?:'s| is| must be| should be| would be| has to be| can only be)\b ?)"),
         (3, r"(?i:\b(?:I|we)(?:'m|'re| am| are) (?:\w{1,20}ly )?(?:choosing|selecting|picking|settling (?:on|for)"
             r"|opting for|going (?:with|for)|leaning towards?|sticking with|inclined to say"
             r"|confident (?:in|about)|sure (?:of|about))(?: that)? )"),
         (3, r"(?i:\b(?:I|we)(?:'d|'ll| would| will)? (?:\w{1,20}ly )?(?:recommend|suggest|favou?r|prefer|advise) )"),
-        (4, r"(?i:\bchanged my mind\b[:,]? ?(?:to |it's |it is )?)"),
+        (5, r"(?i:\bchanged my mind\b[:,]? ?(?:to |it's |it is )?)"),
         (2, r"(?i:\bonly )(?=(?:(?i:option|choice) )?\(?[A-Z]\)? (?i:fits?|explains?|match(?:es)?"
             r"|satisf(?:y|ies)|meets?"
-            r"|accounts?|works?|qualif(?:y|ies)|remains?|is (?:consistent|compatible|left|possible))\b)"),
+            r"|accounts?|works?|makes sense|qualif(?:y|ies)|remains?|is (?:consistent|compatible|left|possible))\b)"),
         (1, r"(?i:\b(?:leav(?:es|ing)(?: us| me| you)?(?: with)?|left with)\b ?)"),
         (1, r"(?i:\b(?:corresponds? to|match(?:es)?|points? to|supports?|consistent with|indicates?"
             r"|i\.e\.?,?|namely)(?: the)? )"
@@ -227,14 +245,14 @@ _CUES = tuple(
         (3, r"(?<![不误])正确的?(?:选项|选择|说法|项|结论|做法|诊断|描述|一项|表述|叙述)?的?"
             r"(?:应该|应|就|只有|仅)?(?:[是为有:]|包括|包含):?(?:选项)?[:\s]{0,3}"),
         (3, r"最(?:佳|可能|合适|恰当|准确|符合|适宜|适合|合理|优)的?[^,。;:!?\n是为]{0,12}[是为:] ?"),
-        (3, r"(?<![首可备所候挑筛任待入多单误错不勿别优])选(?!项)(?:择|取|了|定|的是|出|答案|:|是|为){0,3}[ \n]?"),
+        (3, r"(?<![首次可备所候挑筛任待入多单误错不勿别优])选(?!项)(?:择|取|了|定|的是|出|答案|:|是|为){0,3}[ \n]?"),
         (2, r"(?:所以|因此|因而|故|综上(?:所述|可知|分析)?|总之|由此(?:可见|可知)?|可见|于是|那么|最终|最后|结论)"
             r"[,:]? ?(?:本题|此题|这道?题)?(?:应该|应|就|只能|只有|最终|只剩下?|剩下){0,3}(?:是|为|定为|确定为)? ?"),
         (3, r"(?:我的|最终的?)(?:判断|选择|结论|决定)[是为:] ?"
             r"|(?<!不)(?:符合题意|符合要求|符合条件)的(?:选项|一项)?[是为:] ?"),
-        (4, r"(?:而应?该?[是为选]|应[为是]|应该[是为]|(?:更正|修正|纠正|更改|订正|修改|改|变更)"
+        (5, r"(?:而应?该?[是为选]|其实应?该?[是为选]|应[为是]|应该[是为]|(?:更正|修正|纠正|更改|订正|修改|改|变更)"
             r"(?:答案|选择)?[为选成:]{1,2}) ?"),
-        (4, r"不是? ?[A-Z] ?[项选]{0,2}[,;]? ?(?:而|应该?)?是 ?"),
+        (5, r"不是? ?[A-Z] ?[项选]{0,2}[,;]? ?(?:而|应该?)?是 ?"),
         (3, r"(?:我|笔者|个人)(?:认为|觉得|判断|倾向于?|推测|猜测?|确定|想|会|选|决定)[,:]?(?:正确的?|最终)?"
             r"(?:答案|应该|应|可能|大概|最可能|是|为|选(?!项)择?){0,3} ?"),
         (3, r"(?:^|\n)(?:答|解答|回答|解|判断|单选题?)[:.] ?[选是]? ?"),
@@ -245,9 +263,14 @@ _CUES = tuple(
 _OTHERS = re.compile(  # what stands before a cue whose answer is not this answer's, or not its last
     r"(?i)\b(?:one|another|an?|possible|wrong|incorrect|least|worst|second|third|next|alternative|other|your|previous"
     r"|earlier|first|initial|distractor|their|his|her|user's|student's|students|plausible|tempting|provided|suggested"
-    r"|proposed|original|common|either|no|none|two|three|four|following|each|any|every) (?:\w{1,20} ){0,2}$"
+    r"|proposed|original|common|either|no|none|two|three|four|following|each|any|every"
+    r"|official|textbook|online|published|opposite|contrary|guess|(?!(?:it|that|here|let|there|what"
+    r"|today)'s)\w{1,20}'s)"
+    r" (?:\w{1,20} ){0,2}$|\d ?%[^.。,;:\n]{0,12}$"
+    r"|(?:^|\n)(?:doctor|patient|nurse|student|teacher|user|pharmacist|医生|患者|护士|学生|老师|用户) ?\w?: ?$"
     r"|[A-Z][)\]]?(?: ?选?项)?,? ?(?:或者?|还是|(?i:\bor)) ?$"
-    r"|(?:错误|备选|候选|干扰|之前|原来|初步|最初|两个|学生|以下|下列|可能|哪个|哪项|误)的?\w?$"
+    r"|(?:错误|备选|候选|干扰|之前|原来|初步|最初|两个|学生|以下|下列|可能|哪个|哪项|误|网上|网友|官方|课本|教材|书上"
+    r"|[他她你]们?|小[\u3400-\u9fff]|别人|人家|医生|护士|老师|专家|同桌)的?\w?$"
 )
 _NAMES_ANSWER = re.compile(r"(?i)answer|\bans\b|final|答案|正解")
 _NARROW = re.compile(  # of another question than the one that was asked
@@ -255,21 +278,38 @@ _NARROW = re.compile(  # of another question than the one that was asked
     r"|conclusion|summary|short|light|view|general|sum|fact|order|brief|addition|both|such|each|terms)"
     r"|对于|有的|部分|某些|教材|版本|拓展|变式"
 )
-_NARROW_CUE = re.compile(r"(?i) (?:for|in|among) (?!this|the|that|our|these|all|me|my|your|his|her|question|q)\w")
+_NARROW_CUE = re.compile(
+    r"(?i) to (?:an?|another|part|the (?:first|second|third|next|other|last|previous|similar))\b"
+    r"| (?:for|in|among) (?!this|the|that|our|these|all|me|my|your|his|her|question|q)\w"
+)
+_SPLIT = re.compile(  # "A in children and B in adults", "A and to part 2 is C"
+    r"(?i)[)\]]?,? (?:(?:in|for|with|among|during|to|at) [^.。\n]{1,60}?)?[,;]? ?(?:\b(?:and|but|while|whereas) "
+    r"|(?<=[,;] ))"
+    r"(?:(?:in|for|with|to) [^.。\n]{1,40}? )?(?:is )?(?-i:\(?[A-Z]\)?)(?: (?:in|for|with|among|during|to|at)\b"
+    r"|[.;\n]|$)"
+)
+_PERSON = re.compile(r"[人生张李王三四]$")
 _CHOOSES = re.compile(
     r"(?:^|[故应该当就则题我会们要得而终综上后能好仍是还于议接可以改请荐么便述析知见案此,:：\s)\]])$|^\W*[A-Z]"
 )
 _DENIED = re.compile(
     r"(?i)\b(?:not|never|neither|cannot|nor|hardly|doubt|without|except|no longer)\b|n't\b"
-    r"|[不没未非别勿无]|除[了去]|排除|(?i:\b(?:all|\w{3,5}thing|options) but\b)"
+    r"|[没未非别勿无]|不(?!如)|与其|除[了去]|排除|(?i:\b(?:all|\w{3,5}thing|options) but\b)"
 )
 _SUPPOSED = re.compile(
     r"(?i)\b(?:initially|at first|first thought|first glance|tempt\w+|mistake\w*|commonly|often|some|students?|many|why"
     r"|people|others|suppose|assum\w+|might|could|may|whether|had|were|previously|originally|earlier|thought|used to"
     r"|instead of|rather than|would have|confus\w+|(?:was|were) (?:going|about|inclined)|almost|nearly)\b"
-    r"|有人|很多|许多|有些|同学|考生|容易|误|起初|最初|一开始|本来|原以为|为什么|为何|是否|曾|可能会"
+    r"|\b(?:says|claims?|claimed|believes|believed|thinks|argues|argued|insists|states|said|according to"
+    r"|per cent|percent)\b"
+    r"|凭什么|怎么|据说|有人|很多|许多|有些|同学|考生|容易|误|起初|最初|一开始|本来|原以为|为什么|为何|是否|曾|可能会"
 )
 _IF = re.compile(r"(?i)\b(?:if(?! I (?:had|have|must)\b)|unless|whether)\b|如果|假如|假设|[若]|除非|的话")
+_ATTRIBUTED = re.compile(
+    r"(?i)\baccording to (?:[a-z]+|(?-i:[A-Z][a-z]+)),|\bmyth\b|\b(?:people|everyone|everybody|students) (?:say"
+    r"|think|believe|choose|pick)\b"
+    r"|以前|旧版|(?<![我们者人上此述析合而故以且也来,。\n])(?:认为|觉得)"
+)
 _ALTHOUGH = re.compile(r"(?i)\W*(?:(?:while|(?:even )?though|although)\b|虽|尽管)")
 _CLAUSE = re.compile(
     r"[.。,;:!?\n…]|(?i:(?<!all )(?<!thing )(?<!options )\bbut\b|\b(?:however|yet|so|therefore|thus|hence|because)\b)"
@@ -279,14 +319,17 @@ _SENTENCE = re.compile(r"[.。;!?\n…]")
 _TURNS = re.compile(  # what comes after takes back what was said before
     r"(?i)\b(?:wait|actually|hmm+|correction|on second thoughts?|let me (?:re|double|check|think)|looking again|sorry"
     r"|reconsider\w*|re-?(?:read|check|evaluat|examin|think|assess)\w*|apologi[sz]e|mistaken?|I was wrong|revis\w+"
-    r"|correct myself|no,|oops|scratch that)|等等|等一下|更正|重新|抱歉|修正|再想|仔细一?想|再看|不对[,。!]|纠正"
+    r"|correct (?:myself|this|that|my)|edit:|no,|oops|scratch that)|等等|等一下|更正|重新|抱歉|修正|再想"
+    r"|仔细一?想|再看|不对[,。!]|纠正"
     r"|说错|写错|搞错|更改|改为|改选"
 )
 _DOUBTS = re.compile(  # an answer that says so and then names no other is open again
     r"(?i)\b(?:wait|hmm+|oops)\b ?[,.!…—-]|\bon second thoughts?|\breconsider|\bnot (?:so |entirely )?sure"
-    r"|\bscratch that|(?:(?:^|[.!\n] ?)(?:that|this)|\b(?:the above(?: answer)?|my (?:previous |first )?answer))"
+    r"|\bscratch that|(?:(?:^|[.!\n] ?)(?:(?:actually|but|no|however),? )?(?:that|this)"
+    r"|\b(?:the above(?: answer)?|my (?:previous |first )?answer))"
     r"(?:'s| is| was)(?: \w{1,20}ly)? "
     r"(?:not (?:right|correct)|wrong|incorrect|mistaken)\b"
+    r"|\b(?:is|are)(?: \w{2,8}){0,2} none of (?:these|those|them|the (?:above|options))\b|以上[都均]不[对正]"
     r"|\bI made an? (?:mistake|error)|\bactually, no\b"
     r"|(?:^|[,。.!\n] ?)(?:correction|更正|不对|on second thoughts?)[,:]?\s*$"
     r"|说错了|等等,|等一下|重新(?:考虑|分析|审题|判断)"
@@ -297,8 +340,21 @@ _NEXT_ITEM = re.compile(
     r"(?i)\n(?:human|user|instruction|input) ?:|\n(?:next |new )?question ?\d{0,3} ?[:.]|\nQ ?\d{0,3}[:.]"
     r"|\n(?:题目|问题|例题?|下一题) ?\d{0,3}[:.]"
 )
+_ALSO = re.compile(r" (?:also|too|as well)\b|也")
 _INVERTED = re.compile(  # a question after what is wrong: "A is correct" says nothing of the answer
-    r"\b(?:EXCEPT|NOT|LEAST|FALSE|INCORRECT)\b|\b[Ee]xcept[:?]|\bincorrect\b|错误的|不正确|不属于|不包括|除外|不符合|有误的"
+    r"\b(?:EXCEPT|NOT|LEAST|FALSE|INCORRECT)\b|\b[Ee]xcept[:?]|\bincorrect\b|错误的|不正确|不属于|不包括|除外"
+    r"|不符合|有误的"
+)
+_PARTS = re.compile(
+    r"(?i)(?:\b(?:Q|question|part|blank) ?|第)([1-9一二三四])(?:问|空"
+    r"|小?题)?(?: is)? ?[:.：)选为是]{1,3} ?\(?(?-i:([A-E]))(?![A-Za-z])"
+)
+_YES_MARK = r"√|✓|✔|✅|☑|\[[xX]\]|(?i:(?:correct|right|true|yes)\b)|正确|对"
+_NO_MARK = r"×|❌|✗|✘|❎|\[ ?\]|(?i:(?:incorrect|wrong|false|no|not correct)\b)|错误?|不正确|不对"
+_MARKED = re.compile(
+    rf"[-+*\s]{{0,9}}(?:({_YES_MARK})|({_NO_MARK}))?\ufe0f?[*\s]{{0,4}}(?i:option "
+    rf"|选项)?\(?([A-Z])(?![A-Za-z])\)?项?[* .:、-]{{0,5}}"
+    rf"(?:({_YES_MARK})|({_NO_MARK}))?\ufe0f?[*\s,;.。、|]{{0,9}}"
 )
 _HEAD = re.compile(
     r"(?im)^(?:(?:option|choice|选项) ?)?[(\[]?(?-i:([A-Z]))(?:[)\]](?= |$|[.:\u3400-\u9fff])| ?[.:、,](?![0-9a-z,-])"
@@ -319,7 +375,7 @@ _KEYS = re.compile(
 class Statement(NamedTuple):
     """Where labels are named. labels: as stated, "" if they are left open ("A or B").
 
-    sure: 4 to 1, as of the cue; 0 where the answer is to a narrower question ("in children, choose B").
+    sure: 5 to 1, as of the cue; 0 where the answer is to a narrower question ("in children, choose B").
     """
 
     start: int
@@ -391,7 +447,10 @@ def read_labels(answer: str, labels: str, several: bool, prompt_text: str = "") 
     if reason:
         return "", reason
     text = answer
-    found = _json(text, several)
+    found = _json(text, several) or _marked(text, several, prompt_text)
+    parts = [(match[1], match[2]) for match in _PARTS.finditer(text)]
+    if len(dict(parts)) > 1 and len({label for _, label in parts}) > 1:  # "Q1: A, Q2: B"
+        found = "", "unread"
     if found is None:
         text = text.translate(_CUES_IN_TRADITIONAL)
         for pattern, put in _CLEANING:
@@ -402,6 +461,19 @@ def read_labels(answer: str, labels: str, several: bool, prompt_text: str = "") 
     if read and set(read) <= set(labels) and (several or len(read) == 1):
         return "".join(sorted(read)), how
     return "", "refused" if refuses(answer) else "unread"
+
+
+def _marked(text: str, several: bool, prompt_text: str) -> tuple[str, str] | None:
+    """What a list of nothing but labels, each marked right or wrong, states, and the tier; None of others."""
+    at, right, seen = 0, "", ""
+    while at < len(text):
+        match = _MARKED.match(text, at)
+        if match is None or bool(match[1] or match[4]) == bool(match[2] or match[5]) or match[3] in seen:
+            return None
+        at, seen, right = match.end(), seen + match[3], right + match[3] * bool(match[1] or match[4])
+    if len(seen) < 2 and right:
+        return None
+    return ("", "unread") if _INVERTED.search(prompt_text) or not (several or len(right) == 1) else (right, "stated")
 
 
 def _tiers(text: str, labels: str, several: bool, prompt_text: str) -> tuple[str, str]:
@@ -426,10 +498,10 @@ def _tiers(text: str, labels: str, several: bool, prompt_text: str) -> tuple[str
 
 def _bare(text: str, several: bool) -> str:
     """The labels of a text of nothing else; "" of any other."""
-    if len(text) > 60:
+    if len(text) > 60 or text[-1:] == "?":
         return ""
     core = re.sub(r"^[\W_]+|[\W_]+$", "", text)
-    if match := re.fullmatch(r"(?:(?i:option|choice|answer) |选项)?\(?([A-Za-z])\)?(?: ?选?项)?", core):
+    if match := re.fullmatch(r"(?:(?i:option|choice|answer) |选项|是|选)?\(?([A-Za-z])\)?(?: ?选?项)?吧?", core):
         return match[1].upper()
     names = re.sub(r"(?i)\b(?:and|both)\b|[\s,;、/&+().\[\]和与及]", "", core)
     listed = re.fullmatch(r"[A-Z]{2,26}", names) and (
@@ -464,6 +536,8 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
         return None
     names, end, listed = item[1], item.end(), None
     while True:
+        if len(names) > 52:  # no answer, and the time stays linear
+            return "", end
         other = _OR.match(text, end)
         if (
             other
@@ -517,11 +591,17 @@ def _clause(text: str, at: int, edges: re.Pattern[str]) -> str:
 def _holds(text: str, start: int, end: int) -> bool:
     """True if what is said from start to end is neither denied, supposed, conditional nor asked."""
     clause, sentence = _clause(text, start, _CLAUSE), _clause(text, start, _SENTENCE)
+    if _ATTRIBUTED.search(sentence):
+        return False
     if clause == sentence and _ALTHOUGH.match(clause):
         return False
     if _DENIED.search(clause) or _SUPPOSED.search(clause) or _IF.search(sentence):
         return False
-    if re.compile(r",? ?(?:only )?(?:if|unless|when)\b|,? ?(?:如果|若)|的话|的?(?:同学|人)", re.I).match(text, end):
+    if re.compile(
+        r",? ?[(\[]?(?:only )?(?:if|unless|when)\b|,? ?(?:如果|若)|的话|的?(?:同学|人)|,? (?:said|says|according to)\b"
+        r"| is (?:what|the answer) (?:most|many|some|people|they|he|she)\b",
+        re.I,
+    ).match(text, end):
         return False
     stop = _SENTENCE.search(text, end, end + 160)
     return stop is None or stop[0] != "?"
@@ -543,9 +623,13 @@ def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
                 continue
             if re.match(r"(?i)(?:options|choices)\W", match[0]) or _TERM_IS.search(match[0]):
                 continue
+            if _SPLIT.match(text, group[1]):
+                group = "", group[1]
             if sure == 3 and _NAMES_ANSWER.search(match[0]):
-                sure = 4
+                sure = 5 if re.search("(?i)final|最终", match[0]) else 4
             narrow = _NARROW.search(_clause(text, start, _SENTENCE)) or _NARROW_CUE.search(match[0])
+            if match[0][0] == "选" and _PERSON.search(text[max(0, start - 4) : start]):
+                continue
             if narrow or (match[0][0] == "选" and not _CHOOSES.search(_clause(text, start, _CLAUSE))):
                 sure = 0
             yield Statement(at, group[1], group[0], 1 if sure == 2 and len(group[0]) != 1 and not several else sure)
@@ -575,14 +659,10 @@ def _judged(text: str, labels: str) -> tuple[list[Statement], set[str], set[str]
         start = item.start()
         if start < done:
             continue
-        group = _group(text, start, True, labels, True)
-        if not group or not group[0]:
-            continue
-        (names, end), before = group, text[max(0, start - 16) : start]
-        done = end
-        named = re.match(r"(?i)opt|cho|ans|let|选", item[0])
-        bracketed = item[0][0] == "(" and not _TERM_BEFORE.search(before)
-        if not (named or bracketed or _MAY_STAND.search(before)):
+        names, end = _group(text, start, True, labels, True) or ("", item.end())
+        before, done = text[max(0, start - 16) : start], end
+        named = re.match(r"(?i)opt|cho|ans|let|选|\(", item[0])
+        if not names or _TERM_BEFORE.search(before) or not (named or _MAY_STAND.search(before)):
             continue
         if _DENIES.match(text, end) or _TEXT_DENIED.match(text, end):
             denied |= set(names)
@@ -594,6 +674,8 @@ def _judged(text: str, labels: str) -> tuple[list[Statement], set[str], set[str]
             and _holds(text, start, said.end())
         ):
             affirmed |= set(names)
+            if _ALSO.search(said[0]) or _ALSO.match(text, said.end()):  # beside another
+                names = ""
             statements.append(Statement(start, said.end(), names, 3 if _SETTLED.match(text, end) else 1))
     return statements, affirmed, denied
 
@@ -607,13 +689,25 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
     if not statements:
         return _in_brackets(text, labels)
     last = statements[-1]
+    # two statements, and no word of correction between them: part 1 and part 2, a doctor's and a patient's
+    if any(
+        set(one.labels + other.labels) <= set(labels)
+        and min(one.sure, other.sure) > 2
+        and set(one.labels) != set(other.labels)
+        and other.sure < 5
+        and one.labels
+        and other.labels
+        and not _TURNS.search(text, one.end, other.start)
+        for one, other in pairwise(one for one in statements if one.sure > 2)
+    ):
+        return last._replace(labels="", sure=5)
     sure = [one for one in statements if one.sure > 1]
     if sure:
         if last.sure < 2 and not _TURNS.search(text, sure[-1].end, last.start):
             later = {
                 one.labels
                 for one in statements
-                if one.start > sure[-1].start and one.sure and (several or len(one.labels) == 1)
+                if one.start > sure[-1].start and one.sure and (several or len(one.labels) < 2)
             }
             last = sure[-1] if len(later) != 1 or later == {sure[-1].labels} else last._replace(labels="")
         said = [one for one in sure if one.sure > 3 and one.labels]

@@ -32,8 +32,8 @@ class Scorer(NamedTuple):
 
 
 SCORERS: dict[str, Scorer] = {
-    "choice": Scorer(1, choice.choice, choice.check_choice, graded=False),
-    "choices": Scorer(1, choice.choices, choice.check_choices, graded=False),
+    "choice": Scorer(2, choice.choice, choice.check_choice, graded=False),
+    "choices": Scorer(2, choice.choices, choice.check_choices, graded=False),
     "exact": Scorer(1, texts.exact, texts.check_exact, graded=False),
     "contains": Scorer(1, texts.contains, texts.check_contains, graded=True),
     "numeric": Scorer(1, texts.numeric, texts.check_numeric, graded=False),

@@ -40,11 +40,12 @@ def rows_of(name):
     ("name", "right", "missed"),
     [
         ("letters.jsonl", 102, 0),
-        ("letters_tuned.jsonl", 1408, 13),  # what the rules were made with
-        ("letters_second.jsonl", 119, 5),
+        ("letters_tuned.jsonl", 1409, 12),  # what the rules were made with
+        ("letters_second.jsonl", 120, 4),
         ("letters_third.jsonl", 98, 4),
         ("letters_fourth.jsonl", 77, 1),
         ("letters_fifth.jsonl", 50, 4),
+        ("letters_review.jsonl", 519, 84),  # of a reviewer, to be hard; 375 of the 603 state something
     ],
 )
 def test_of_labelled_answers_no_letter_is_wrong_or_invented(name, right, missed):
@@ -220,7 +221,7 @@ SHAPES = [
     "A or B ", "A and B, ", "answer ", "Answer: A ", "(", " ", "\n", "A. x\n", "A", "\\boxed{", "\\text{",
     "<a ", "best the ", "so ", "I would ", "选", "答案是", "A、", "A,", "**", "[{", "1. ", "~~a", "—", "wait ",
     "Answer: A\nWait ", "A is ", "A. Foo is ", "B. ii", "correct (", "x (A) ", "\nQ1:", "answer to a ",
-    "最佳的", "<think>", "'a", "A. Foo B",
+    "最佳的", "<think>", "'a", "A. Foo B", "(A) ",
 ]  # fmt: skip
 
 
