@@ -479,7 +479,8 @@ WARNINGS: dict[str, WarningType] = {
     "damaged_files": WarningType(
         "warning", "a file of the run folder is damaged: the rest of a journal is lost, other files come from parts, "
         "impossible samples are left out",
-        "{files}", "measure the incomplete points again; no figure includes samples after the damage"),
+        "{files}", "measure incomplete points again, score damaged scores again (benchsuite score RUN); "
+        "no figure includes samples after the damage"),
     # scores of answers
     "judge_cannot_tell": WarningType(
         "error", "a judge's sensitivity and specificity sum to less than 1.5, or fewer than 20 control verdicts came",

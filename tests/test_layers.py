@@ -36,8 +36,8 @@ CORE = (
     "workload", "load.schedule", "load.arrivals", "load.search", "client.stream", "client.request", "client.http",
     "servers",
     "analysis", "economics",
-    "quality.normalise", "quality.choice", "quality.text", "quality.correction", "quality.structure", "quality.score",
-    "quality.paired", "quality.levels", "quality.rubric",
+    "quality.normalise", "quality.choice", "quality.cues", "quality.text", "quality.correction",
+    "quality.structure", "quality.score", "quality.paired", "quality.levels", "quality.rubric",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip
 MEASURES = ("client", "load", "telemetry", "serving", "simulator", "store", "input_files")

@@ -48,7 +48,7 @@ WHY = {
     "saturated": "saturated: such a rate meets no SLO",
     "no_users": "not known: a rate has no virtual users; limit tpot or decode_throughput instead",
     "items": "{n:,} items: between {low:.1%} and {high:.1%} (" + CONFIDENCE + ")",
-    "no_scores": "not known: no answer has a score (benchsuite score RUN)",
+    "no_scores": "not known: no answer has a score (benchsuite score RUN, unless their length is fixed)",
     "no_answers": "not known: a table of levels has no answers",
     "partial": "not known: more than 1 % of the answers could not be judged, or their judge cannot tell",
     "search": "P = {p:.2f} that the SLO is met, by all probes of the search",

@@ -58,7 +58,7 @@ def measured_scores(judgements: Sequence[Judgement]) -> tuple[dict[str, Score], 
     for one in judgements:
         quality = None if one.best is None else one.best.quality
         if quality is None:
-            without[one.name] = "its answers were not scored: benchsuite score RUN"
+            without[one.name] = "its answers were not scored: benchsuite score RUN (not those of a fixed length)"
         elif quality.partial:
             of = f"{quality.total('not_judged')} of {quality.total('n')} answers"
             why = f"{of} could not be judged" if quality.believed else "its judge cannot tell right from wrong"

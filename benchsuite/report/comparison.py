@@ -178,7 +178,7 @@ def compare_scores(regression: Regression, level: Level, new: Quality | None, ba
     """The scores of both runs at a level, paired by item. Raises InputError for unlike versions of a scorer."""
     if new is None or baseline is None:
         side = "run" if new is None else "baseline"
-        unknown = f"the answers of the {side} were not scored at this level: benchsuite score RUN"
+        unknown = f"the answers of the {side} were not scored: benchsuite score RUN, unless their length is fixed"
         return Compared(level, regression, np.empty(0), np.empty(0), None, regression.margin, unknown=unknown)
     refuse_versions({"the run": new, "the baseline": baseline})
     found, sides = overall_difference(new.by_scenario, baseline.by_scenario), (new, baseline)

@@ -214,7 +214,10 @@ def quality_notes(judged: Sequence[EvaluatedLevel]) -> list[str]:
     """What a reader of the scores must know: what counts, whose cost it is, and what the set is not."""
     scored = [j.quality for j in judged if j.quality is not None]
     if not scored:
-        return ["no answer has a score: benchsuite score RUN scores those of a set with references"]
+        return [
+            "no answer has a score: benchsuite score RUN scores those of a set with references, "
+            "unless their length is fixed"
+        ]
     rules = dict(sorted(rule for quality in scored for rule in quality.scorers.items()))
     names = ", ".join(f"{name} {version}" for name, version in rules.items())
     notes = [f"every request issued counts, failed and unread ones as 0; scorers and their versions: {names}"]

@@ -10,6 +10,7 @@ import pytest
 from fakes.judge import FakeJudge
 
 from benchsuite.quality.choice import choice
+from benchsuite.quality.score import SCORERS
 from benchsuite.simulator.config import PlantedAnswers, SimulatorConfig
 from benchsuite.simulator.server import simulator
 
@@ -62,7 +63,7 @@ def test_a_judge_beside_a_scorer(made, cli):
     assert "no part of the serving cost" in done.out
     assert "corrected for the judge's errors 75.0 %" in done.out.replace("\n ", "")
     assert "same family" in done.out
-    assert [level["scorers"] for level in tree["scores"]] == [{"choice": 1}] * 2
+    assert [level["scorers"] for level in tree["scores"]] == [{"choice": SCORERS["choice"].version}] * 2
     assert [level["score"]["value"] for level in tree["scores"]] == [0.75, 0.75]
     assert [level["corrected"]["value"] for level in tree["judge"]["levels"]] == [0.75, 0.75]
     table = pq.read_table(made / "run" / "scores.parquet")

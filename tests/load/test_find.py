@@ -239,15 +239,15 @@ def test_arrivals_of_one_rate_follow_those_of_the_one_before(found_rates):
 def test_a_rate_that_saturates_has_missed(found_rates):
     """40 a second are more than 33, as the planner's second probe is: it has no margins; what queued up is given up, a
     row each, before the next probe sends anything; the run's other readers find the same."""
-    before, after, _ = found_rates
-    place = next(i for i, point in enumerate(before.manifest.points) if point.probe["saturated"])
-    point, rows = before.manifest.points[place], arrivals_of(before, place)[0]
+    _, after, _ = found_rates
+    place = next(i for i, point in enumerate(after.manifest.points) if point.probe and point.probe["saturated"])
+    point, rows = after.manifest.points[place], arrivals_of(after, place)[0]
 
-    assert all(one.probe["saturated"] for one in after.manifest.points if one.rate_per_s >= 40)
+    assert all(one.probe["saturated"] for one in after.manifest.points if one.probe and one.rate_per_s >= 40)
     assert (point.status, point.probe["verdict"], point.probe["margins"]) == ("complete", "missed", {})
     assert Saturation.of(point.saturation).saturated
     assert {row["status"] for row in rows} == {"ok", "cancelled"}
-    assert max(row["closed_s"] or 0.0 for row in rows) <= arrivals_of(before, place + 1)[0][0]["scheduled_s"]
+    assert max(row["closed_s"] or 0.0 for row in rows) <= arrivals_of(after, place + 1)[0][0]["scheduled_s"]
     assert next(one for one in level_rows(after.whole) if one.level.number == point.rate_per_s).saturated
     judged = next(one for one in judge_run(after).judged if one.point.level.number == point.rate_per_s)
     codes = {warning.code for warning in judged.point.warnings}

@@ -255,7 +255,7 @@ def test_without_scores_a_limit_on_them_is_unknown(tmp_path: Path) -> None:
     one = first(factory.run_folder(tmp_path / "run", repeats=2), slo=SLO)
     (check,) = [check for check in one.limits if check.asked]
     assert (check.verdict, check.value, one.quality) == ("unknown", None, None)
-    assert why_text(check) == "not known: no answer has a score (benchsuite score RUN)"
+    assert why_text(check) == "not known: no answer has a score (benchsuite score RUN, unless their length is fixed)"
     table = "model,concurrency,requests,time_s\nm,4,10,20\n"
     (of_table,) = judge_table(table, "t.csv", SLO)[0].judged
     assert (of_table.slo_verdict, of_table.limits[0].why) == ("unknown", "no_answers")
