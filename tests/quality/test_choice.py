@@ -226,6 +226,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_time_grows_as_the_answer_does(shape, several):
