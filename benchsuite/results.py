@@ -54,14 +54,21 @@ class AnswerScore:
     """What a scorer makes of one answer.
 
     score: 0 to 1; None where it could not be judged (broken reference, no verdict of a judge), never for a bad answer.
-    reading: what was read as the answer, "" where nothing could be. how: the tier that read it, or why nothing was:
-    unread, refused, cut_thinking, ... parts: what the score is made of, for figures that are no mean of scores.
+    reading: what was read as the answer, its first READING_CHARS, "" where nothing could be. how: the tier that read
+    it, or why nothing was: unread, refused, cut_thinking, ... parts: what the score is made of, for figures that are no
+    mean of scores.
     """
 
     score: float | None
     reading: str = ""
     how: str = ""
     parts: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reading", self.reading[:READING_CHARS])
+
+
+READING_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)

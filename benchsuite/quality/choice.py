@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from benchsuite.errors import read_json
 from benchsuite.quality import cues
 from benchsuite.quality.normalise import answer_of, refuses
+from benchsuite.quality.text import check_options
 from benchsuite.results import AnswerScore
-
-# what is left of markup; spaces are single, and at most one line is empty between two
 
 
 class Statement(NamedTuple):
@@ -53,14 +53,14 @@ def choices(answer: str, reference: Any, options: Mapping[str, Any], prompt_text
 
 def check_choice(reference: Any, options: Mapping[str, Any]) -> None:
     """ValueError, in words, if the reference is not one of the labels, or an option is unknown."""
-    _check(options, {"name", "labels"})
+    _check(options, {})
     if not isinstance(reference, str) or reference.strip().upper() not in tuple(_labels(options)):
         raise ValueError(f"reference is {reference!r}; expected one of the labels {_labels(options)}")
 
 
 def check_choices(reference: Any, options: Mapping[str, Any]) -> None:
     """ValueError, in words, if the reference is no set of the labels ("ACD" or a list), or an option is unknown."""
-    _check(options, {"name", "labels", "partial"})
+    _check(options, {"partial": str})
     if options.get("partial") not in (None, "jaccard"):
         raise ValueError(f'partial is {options["partial"]!r}; expected "jaccard", or none')
     labels = _reference(reference)
@@ -76,17 +76,17 @@ def _reference(reference: Any) -> list[str]:
 def _labels(options: Mapping[str, Any]) -> str:
     """The labels that an answer may give: `labels` are they themselves, or how many from A on; A to E without it."""
     given = options.get("labels", "ABCDE")
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:given] if isinstance(given, int) else str(given).upper()
+    return ascii_uppercase[:given] if isinstance(given, int) else str(given).upper()
 
 
-def _check(options: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := sorted(set(options) - known):
-        raise ValueError(f"option {unknown[0]!r} is unknown; expected {', '.join(sorted(known - {'name'}))}")
+def _check(options: Mapping[str, Any], more: Mapping[str, type]) -> None:
+    check_options(options, {"labels": (int, str), **more})
     given = options.get("labels", "ABCDE")
-    whole = isinstance(given, int) and not isinstance(given, bool) and 2 <= given <= 26
-    if not whole and not (
-        isinstance(given, str) and re.fullmatch("[A-Za-z]{2,26}", given) and len(set(given.upper())) == len(given)
-    ):
+    if isinstance(given, int):
+        fits = 2 <= given <= 26
+    else:
+        fits = re.fullmatch("[A-Za-z]{2,26}", given) is not None and len(set(given.upper())) == len(given)
+    if not fits:
         raise ValueError(f'labels is {given!r}; expected the letters, such as "ABCDE", or how many from A on, 2 to 26')
 
 

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from benchsuite.analysis.requests import Floats
 from benchsuite.quality.normalise import answer_of
-from benchsuite.quality.text import READING_CHARS, TOKEN, check_options, shortly
+from benchsuite.quality.text import TOKEN, check_options, shortly
 from benchsuite.results import AnswerScore
 
 Edit = tuple[int, int, str]
@@ -61,7 +64,7 @@ def correction(answer: str, reference: Any, options: Mapping[str, Any], prompt_t
     }  # fmt: skip
     score = 0.0 if how == "unread" else f_half(tp, parts["fp"], parts["fn"])[2]
     shown = "; ".join(f"{source[s:e]}->{replacement}" for s, e, replacement in edits)
-    return AnswerScore(score, shown[:READING_CHARS], how, parts)
+    return AnswerScore(score, shown, how, parts)
 
 
 def check_correction(reference: Any, options: Mapping[str, Any]) -> None:
@@ -83,7 +86,15 @@ def f_half(tp: int, fp: int, fn: int) -> tuple[float, float, float]:
     """
     precision = tp / (tp + fp) if tp + fp else 1.0
     recall = tp / (tp + fn) if tp + fn else 1.0
-    return precision, recall, 1.25 * precision * recall / (0.25 * precision + recall) if precision + recall else 0.0
+    return precision, recall, float(f05(np.array([tp, fp, fn], np.float64)))
+
+
+def f05(edits: Floats) -> Floats:
+    """F0.5 of summed edits. edits: (..., 3) true positives, false positives, false negatives; none at all: 1."""
+    tp, fp, fn = (edits[..., i] for i in range(3))
+    below = 1.25 * tp + 0.25 * fn + fp
+    score: Floats = np.where(below > 0, 1.25 * tp / np.where(below > 0, below, 1.0), 1.0)
+    return score
 
 
 def edits_of(source: str, text: str) -> list[Edit]:

@@ -16,6 +16,7 @@ from scipy import special
 from benchsuite.analysis.intervals import SEED, Z, none, wilson
 from benchsuite.analysis.requests import Floats
 from benchsuite.metrics import ALPHA
+from benchsuite.quality.correction import f05
 from benchsuite.results import Estimate, ScoreChange
 
 DRAWS = 4000
@@ -80,14 +81,6 @@ def _resampled_t(scores: Floats) -> tuple[float, float]:
     t = np.where(error > 0, off / np.where(error > 0, error, 1.0), np.where(off == 0, 0.0, np.copysign(np.inf, off)))
     low, high = np.quantile(t, [ALPHA / 2, 1 - ALPHA / 2], method="inverted_cdf")
     return float(low), float(high)
-
-
-def f05(edits: Floats) -> Floats:
-    """F0.5 of summed edits. edits: (..., 3) true positives, false positives, false negatives; none at all: 1."""
-    tp, fp, fn = (edits[..., i] for i in range(3))
-    below = 1.25 * tp + 0.25 * fn + fp
-    score: Floats = np.where(below > 0, 1.25 * tp / np.where(below > 0, below, 1.0), 1.0)
-    return score
 
 
 def wilson_draws(p: float, n: int, z: Floats) -> Floats:

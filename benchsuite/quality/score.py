@@ -43,7 +43,6 @@ SCORERS: dict[str, Scorer] = {
     "json": Scorer(1, structure.json, structure.check_json, graded=True),
     "judge": Scorer(1, rubric.judge, rubric.check_judge, graded=False),
 }
-_READING_CHARS = 200
 
 
 def scorer_named(name: str | None, scorers: Mapping[str, Scorer] = SCORERS) -> Scorer:
@@ -146,7 +145,7 @@ class RowScorer:
                 point_id, repeat, attempt, request_id, prompt_id, scenario = where
                 yield ScoreRecord(
                     point_id, repeat, attempt, request_id, prompt_id, scenario, name, version_of(name, self._scorers),
-                    found.score, found.reading[:_READING_CHARS] or None, found.how,
+                    found.score, found.reading or None, found.how,
                     reason is not None and end_kind(reason) == "cap", status != "ok", parts,
                 )  # fmt: skip
 

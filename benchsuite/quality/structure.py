@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from benchsuite.errors import did_you_mean
 from benchsuite.quality.normalise import answer_of
-from benchsuite.quality.text import READING_CHARS, check_options, shortly
+from benchsuite.quality.text import check_options, shortly
 from benchsuite.results import AnswerScore
 
 MOST_CHARS = 200_000  # of an answer, or it does not parse
@@ -75,7 +75,7 @@ def json(answer: str, reference: Any, options: Mapping[str, Any], _prompt_text: 
     parts = {"parses": given is not None, **parts, "problem": problem[:100].encode("utf-8", "replace").decode() or None}
     strict = options.get("strict", reference.get("strict"))
     score = parts["exact"] if strict else parts["valid"] if known is None else parts["fields"]
-    return AnswerScore(float(score), "" if given is None else text.strip()[:READING_CHARS], how, parts)
+    return AnswerScore(float(score), "" if given is None else text.strip(), how, parts)
 
 
 def check_json(reference: Any, options: Mapping[str, Any]) -> None:

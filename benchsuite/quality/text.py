@@ -20,7 +20,6 @@ from benchsuite.errors import did_you_mean
 from benchsuite.quality.normalise import answer_of
 from benchsuite.results import AnswerScore
 
-READING_CHARS = 200
 CJK = (
     "\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U0003ffff"
@@ -39,6 +38,7 @@ _KINDS: dict[type | tuple[type, ...], str] = {
     str: "a text",
     (int, float): "a number",
     (str, list): "a text or a list of texts",
+    (int, str): "a whole number or a text",
 }
 
 
@@ -76,7 +76,7 @@ def exact(answer: str, reference: Any, _options: Mapping[str, Any], _prompt_text
     """1 if the answer is one of the accepted texts, without regard to case and to punctuation and spaces around it."""
     reading = _without_frame(answer)
     right = reading != "" and reading in {_without_frame(text) for text in reference_texts(reference)}
-    return AnswerScore(float(right), reading[:READING_CHARS], "equal" if right else "different")
+    return AnswerScore(float(right), reading, "equal" if right else "different")
 
 
 def check_exact(reference: Any, options: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ def contains(answer: str, reference: Any, options: Mapping[str, Any], _prompt_te
     share = len(found) / len(reference)
     how = "all" if share == 1 else "some" if found else "negated" if negated else "none"
     parts = {"items": len(reference), "found": len(found), "negated": negated}
-    return AnswerScore(float(share == 1) if options.get("all") else share, "; ".join(found)[:READING_CHARS], how, parts)
+    return AnswerScore(float(share == 1) if options.get("all") else share, "; ".join(found), how, parts)
 
 
 def check_contains(reference: Any, options: Mapping[str, Any]) -> None:
@@ -288,7 +288,7 @@ def numeric(answer: str, reference: Any, options: Mapping[str, Any], _prompt_tex
     target, units = _known_number(reference), _units(options.get("unit"))
     scale = units[0][1] if units else 1.0
     end, fault, percent = _unit_at(text, number, [unit for unit, _ in units])
-    reading = text[number.start : end].strip()[:READING_CHARS]
+    reading = text[number.start : end].strip()
     if fault == "wrong_unit" or (fault and options.get("unit_required")):
         return AnswerScore(0.0, reading, fault)
     value = number.value * (scale if fault and number.plain else 1)
@@ -508,4 +508,4 @@ def _best(answer: str, reference: Any, common: Callable[[list[str], list[str]], 
         if shared := common(given, known):
             best = max(best, (2 * shared / (len(given) + len(known)), shared / len(given), shared / len(known)))
     parts = {"precision": best[1], "recall": best[2]}
-    return AnswerScore(best[0], answer[:READING_CHARS], "tokens" if given else "unread", parts)
+    return AnswerScore(best[0], answer, "tokens" if given else "unread", parts)

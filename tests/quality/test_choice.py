@@ -150,7 +150,7 @@ def test_a_question_after_what_is_wrong_makes_nothing_of_a_true_statement():
         (check_choice, 3, {}, "3; expected one of"),
         (check_choice, "C", {"labels": 1}, "labels is 1; expected"),
         (check_choice, "C", {"labels": "AA"}, "labels is 'AA'; expected"),
-        (check_choice, "C", {"partial": "jaccard"}, "'partial' is unknown; expected labels"),
+        (check_choice, "C", {"partial": "jaccard"}, "unknown option 'partial'; expected labels"),
         (check_choices, "", {}, "expected labels of ABCDE"),
         (check_choices, ["A", "A"], {}, "expected labels of ABCDE"),
         (check_choices, None, {}, "expected labels of ABCDE"),
