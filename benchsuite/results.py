@@ -5,6 +5,7 @@ Missing is None, never 0. Money is US dollars.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,11 @@ class Estimate:
     high: float | None
     n: int
     method: str
+
+    def times(self, factor: float) -> Estimate:
+        """The same in a unit of which there are `factor` times as many."""
+        value, low, high = (None if x is None else x * factor for x in (self.value, self.low, self.high))
+        return Estimate(value, low, high, self.n, self.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,11 @@ class ScenarioQuality:
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     time_share: float | None = None
     usd_per_correct: Estimate | None = None
+
+    @property
+    def resampled(self) -> Mapping[str, float | tuple[float, float, float]]:
+        """By item what its score is made of: its edits if it has some."""
+        return self.items if self.edits is None else self.edits
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from benchsuite.analysis.intervals import Z, t_over_runs, wilson
 from benchsuite.economics.cost import usd_per_point
 from benchsuite.errors import InputError, did_you_mean
 from benchsuite.level import Level
+from benchsuite.quality.levels import sets_of
 from benchsuite.quality.paired import overall_interval, score_draws, wilson_draws
 from benchsuite.results import Estimate, Quality, SloVerdict
 from benchsuite.strict_model import StrictModel, parse_csv, refuse_lines
@@ -143,11 +144,7 @@ def scores_of(measured: Mapping[str, Quality]) -> tuple[dict[str, Score], int]:
         )  # fmt: skip
     found = {}
     for model, quality in measured.items():
-        sets = {}
-        for one in quality.scenarios:
-            values: Mapping[str, Any] = one.items if one.edits is None else one.edits
-            if kept := [values[item] for item in sorted(values) if (one.scenario, item) in shared]:
-                sets[one.scenario or ""] = np.array(kept, np.float64)
+        sets = sets_of(quality, shared)
         score = overall_interval(sets)
         found[model] = Score(
             model, 100 * (score.value or 0.0), n=len(shared), sets=sets, interval=score,
@@ -332,10 +329,12 @@ def _placed(one: ModelPoint, **place: Any) -> ParetoPoint:
     place |= {name: getattr(score, name, None) for name in ("score", "n", "params_b")}
     cost, low, high, per_correct = t_over_runs(np.array(one.repeat_cost_usd), one.cost_usd), None, None, None
     if score is not None and score.interval is not None:
-        low, high = (None if end is None else 100 * end for end in (score.interval.low, score.interval.high))
-        if (paid := score.usd_per_correct) is not None:
-            per_correct, *ends = (None if x is None else 1e6 * x for x in (paid.value, paid.low, paid.high))
-            place |= dict(zip(("usd_per_1m_correct_low", "usd_per_1m_correct_high"), ends, strict=True))
+        percent = score.interval.times(100)
+        low, high = percent.low, percent.high
+        if score.usd_per_correct is not None:
+            paid = score.usd_per_correct.times(1e6)
+            per_correct = paid.value
+            place |= {"usd_per_1m_correct_low": paid.low, "usd_per_1m_correct_high": paid.high}
     elif score is not None and score.n is not None:
         low, high = (100 * end for end in wilson(score.score / 100, score.n, Z))
         each = usd_per_point(one.usd_per_request, score.score / 100)

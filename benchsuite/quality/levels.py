@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -59,14 +59,15 @@ def quality_by_level(
     return found
 
 
-def sets_of(quality: Quality) -> dict[str, Floats]:
+def sets_of(quality: Quality, shared: Set[tuple[str | None, str]] | None = None) -> dict[str, Floats]:
     """What is resampled of a level: by scenario (n,) scores of items or (n, 3) their edits, in the items' order. Those
-    without an item that was judged are left out."""
-    return {
-        one.scenario or "": np.array([values[item] for item in sorted(values)], dtype=np.float64)
-        for one in quality.scenarios
-        if len(values := one.items if one.edits is None else one.edits)
-    }
+    without an item that was judged are left out. shared: no other items, each with its scenario."""
+    found = {}
+    for one in quality.scenarios:
+        items = [item for item in sorted(one.items) if shared is None or (one.scenario, item) in shared]
+        if items:
+            found[one.scenario or ""] = np.array([one.resampled[item] for item in items], np.float64)
+    return found
 
 
 def _own(scores: pa.Table) -> pa.Table:

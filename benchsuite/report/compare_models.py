@@ -29,7 +29,7 @@ from benchsuite.report.sections_levels import (
     series_table,
 )
 from benchsuite.report.sections_run import Answer, Tile, cards
-from benchsuite.results import EvaluatedLevel
+from benchsuite.results import Estimate, EvaluatedLevel
 from benchsuite.slo import Limit
 
 WIDE = Frame(560, 330, 50, 150, 40, 44)
@@ -129,6 +129,10 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
     def ends(*values: float | None) -> str:
         return "" if None in values else f" [{', '.join(map(fmt.number, values))}]"
 
+    def per_correct(one: ParetoPoint) -> str:
+        prices = one.usd_per_1m_correct_answers, one.usd_per_1m_correct_low, one.usd_per_1m_correct_high
+        return fmt.estimate_text(Estimate(*prices, one.n or 0, ""), fmt.usd)
+
     rows = [
         (
             one.model,
@@ -139,20 +143,12 @@ def frontier_table(placed: Sequence[ParetoPoint]) -> tuple[Row, list[Row]]:
             fmt.number(one.params_b, 2),
             fmt.DASH if one.on_frontier is None else "yes" if one.on_frontier else "no",
             *[fmt.chance(one.p_on_frontier)] * sure,
-            *[_per_correct(one)] * counted,
+            *[per_correct(one)] * counted,
             one.reason or ", ".join([*one.dominated_by, *(f"level with {name}" for name in one.level_with)]),
         )
         for one in placed
     ]
     return tuple(heads), rows
-
-
-def _per_correct(one: ParetoPoint) -> str:
-    low, high = one.usd_per_1m_correct_low, one.usd_per_1m_correct_high
-    ends = (
-        "" if low is None else f" [at least {fmt.usd(low)}]" if high is None else f" [{fmt.usd(low)}, {fmt.usd(high)}]"
-    )
-    return fmt.usd(one.usd_per_1m_correct_answers) + ends
 
 
 def frontier_figure(placed: Sequence[ParetoPoint]) -> Figure:

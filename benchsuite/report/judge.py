@@ -42,7 +42,7 @@ from benchsuite.quality.levels import quality_by_level, sets_of
 from benchsuite.quality.paired import score_draws
 from benchsuite.quality.rubric import judge_findings
 from benchsuite.report.format import judging_of, percent, plural, set_size, usd
-from benchsuite.results import Estimate, GpuUse, PointEnergy, PointSummary, Quality
+from benchsuite.results import GpuUse, PointEnergy, PointSummary, Quality
 from benchsuite.servers import SERVERS
 from benchsuite.slo import PAPER_SLO, Slo, parse_slo
 from benchsuite.spec import PriceSpec, SweepSpec, parse_spec
@@ -306,9 +306,8 @@ def judge_run(
         ends, answers = j.intervals, quality.get(level)
         if answers is not None:
             answers = cost.priced_answers(answers, j.intervals.get("cost_usd"), j.point.repeat_count)
-            if (each := answers.usd_per_correct) is not None:
-                value, low, high = (None if end is None else end * 1e6 for end in (each.value, each.low, each.high))
-                ends = ends | {"usd_per_1m_correct": Estimate(value, low, high, each.n, each.method)}
+            if answers.usd_per_correct is not None:
+                ends = ends | {"usd_per_1m_correct": answers.usd_per_correct.times(1e6)}
         parts: dict[str, Any] = {"quality": answers, "intervals": ends}
         parts |= {"energy": energies[level], "gpu": gpus[level], "closed_loop": beside}
         judged.append(dataclasses.replace(j, point=point, **parts))

@@ -12,6 +12,7 @@ from benchsuite.metrics import BY_COLUMN, LATENCIES, REASONING, STATS, Statistic
 from benchsuite.report import format as fmt
 from benchsuite.report.judge import Judgement
 from benchsuite.results import Decision, EvaluatedLevel, Quality, ScenarioQuality, Spread
+from benchsuite.workload.dataset import note_of
 
 Row = tuple[str, ...]
 
@@ -160,7 +161,6 @@ LEVELS = (
 
 
 QUALITY_WORDS = ("scenario",)  # its column that is no number
-NO_EXAM = "the generated set is a load with checkable answers, no exam of medicine"
 _COUNTED = ("n", "unread", "cut", "failed", "refused", "not_judged")
 _NO_NEWS = ("refused", "not judged")  # columns that are shown where there are any
 
@@ -191,8 +191,8 @@ def quality_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | N
 
 
 def _score_and_cost(of: ScenarioQuality | Quality) -> tuple[str, str]:
-    per_1m = fmt.estimate_text(of.usd_per_correct, lambda usd: fmt.usd(None if usd is None else usd * 1e6))
-    return fmt.estimate_text(of.score, fmt.percent), per_1m
+    per_1m = of.usd_per_correct and of.usd_per_correct.times(1e6)
+    return fmt.estimate_text(of.score, fmt.percent), fmt.estimate_text(per_1m, fmt.usd)
 
 
 def load_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | None:
@@ -228,9 +228,8 @@ def quality_notes(judged: Sequence[EvaluatedLevel]) -> list[str]:
                      "time in flight, and of the cost, is that of the others" )  # fmt: skip
     if any("as exact" in cost.method for cost in costs):
         notes.append("the cost of one run is taken as exact: its interval is that of the score alone")
-    if any(item.startswith("wineval-") for quality in scored for one in quality.scenarios for item in one.items):
-        notes.append(NO_EXAM)
-    return notes
+    said = {note_of(item) for quality in scored for one in quality.scenarios for item in one.items}
+    return notes + [f"the set: {note}" for note in said if note]
 
 
 CLOSED_LOOP_TITLE = "Measured, and as a closed loop of the same server says (chain, capacity)"

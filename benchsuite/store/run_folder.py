@@ -177,7 +177,7 @@ class RunFolder:
             journals = files_in(self.path / JOURNALS, f"{part}.w*.arrows")
             rows = (table for path in journals for table in journal_tables(path, SCHEMA, damage))
             if scoring is not None:
-                _write_scores(self.path / POINTS / f"{part}.scores", scoring(rows), scoring.facts)
+                write_scores(self.path / POINTS, scoring(rows), scoring.facts, f"{part}.scores")
                 rows = (table for path in journals for table in journal_tables(path, SCHEMA, damage))
             tables = sorted_groups(table.drop_columns([*self.left_out]) for table in rows)
             n_rows = write_parquet(
@@ -205,7 +205,7 @@ class RunFolder:
                 if self.path / SCORES in damage:
                     put_aside(self.path / SCORES, self.path)
                 if scores is not None:
-                    _write_scores(self.path / SCORES, scores.table, scores.facts)
+                    write_scores(self.path, scores.table, scores.facts)
             # once for what there is, and whether all of it can be read; then again, a row group at a time
             rows = partial(row_tables, self.path, damage, self.left_out)
             schema = at_schema(SCHEMA, (table.schema.empty_table() for table in rows())).schema
@@ -579,22 +579,20 @@ SCORED = {*ScoreRecord._fields, "status", "finish_reason", "text", "scheduled_s"
 _FACTS = b"benchsuite.scores"
 
 
-def write_scores(path: Path, rows: Iterable[ScoreRecord], facts: Mapping[str, Any]) -> int:
-    """Put the scores of a run's answers into its folder, in place of those that are there; how many there are.
+def write_scores(
+    path: Path, rows: Iterable[ScoreRecord] | pa.Table, facts: Mapping[str, Any], name: str = SCORES
+) -> int:
+    """Put scores into the folder `path`, in place of those that are there; how many there are.
 
-    facts: as `Scores` has them.
+    rows: or a table of them. facts: as `Scores` has them.
     """
-    return _write_scores(path / SCORES, rows, facts)
-
-
-def _write_scores(file: Path, rows: Iterable[ScoreRecord] | pa.Table, facts: Mapping[str, Any]) -> int:
     schema = SCORE_SCHEMA.with_metadata({**SCORE_SCHEMA.metadata, _FACTS: json_text(facts).encode()})
     if isinstance(rows, pa.Table):
-        return write_parquet(file, [rows], schema)
+        return write_parquet(path / name, [rows], schema)
     left = iter(rows)
     groups = iter(lambda: list(islice(left, ROW_GROUP)), [])
     tables = (pa.Table.from_pylist([row._asdict() for row in group], SCORE_SCHEMA) for group in groups)
-    return write_parquet(file, tables, schema)
+    return write_parquet(path / name, tables, schema)
 
 
 def read_scores(path: Path, manifest: RunManifest, damage: dict[Path, str]) -> Scores | None:

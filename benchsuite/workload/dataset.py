@@ -95,9 +95,13 @@ class Workload:
 
     @property
     def note(self) -> str | None:
-        """What has to be said of the generated clinical set, and of a file of it; None of others."""
-        clinical = bool(self.prompts) and self.prompts[0].prompt_id.startswith("wineval-")
-        return "a generated load with checkable answers, no exam of medicine" if clinical else None
+        return note_of(self.prompts[0].prompt_id) if self.prompts else None
+
+
+def note_of(prompt_id: str) -> str | None:
+    """What has to be said of the generated clinical set, by one of its prompts; None of others."""
+    generated = prompt_id.startswith("wineval-")
+    return "a generated load with checkable answers, no exam of medicine" if generated else None
 
 
 def make_workload(name: str, prompts: Iterable[Prompt], reading: Reading | None = None) -> Workload:

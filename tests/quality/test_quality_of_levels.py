@@ -326,7 +326,7 @@ def test_check_prints_the_scores(tmp_path: Path, cli: Any) -> None:
     assert "8  exam                50       0    0       0     50  64.0 % [50.1 %, 75.9 %]" in shown
     assert "$/1M correct" in shown
     assert "quality_falls" in shown
-    assert "a load with checkable answers, no exam of medicine" in shown
+    assert "the set: a generated load with checkable answers, no exam of medicine" in shown
     assert "the cost of one run is taken as exact" in shown
     found = cli.data("check", tmp_path / "run", "--quality")["quality"]
     assert [row["score"]["value"] for row in found] == pytest.approx([0.8, 0.8, 0.55])
