@@ -224,8 +224,10 @@ def quality_notes(judged: Sequence[EvaluatedLevel]) -> list[str]:
     shares = [share for quality in scored if (share := quality.time_share) is not None]
     costs = [quality.usd_per_correct for quality in scored if quality.usd_per_correct is not None]
     if costs and shares and min(shares) < 0.9995:
-        notes.append(f"prompts without a scorer are in no score and in no cost here: {fmt.percent(min(shares))} of the "
-                     "time in flight, and of the cost, is that of the others" )  # fmt: skip
+        notes.append(
+            "prompts without a scorer are in no score and in no cost here: those with one took "
+            f"{fmt.percent(min(shares))} of the time in flight, and so much of the cost is theirs"
+        )
     if any("as exact" in cost.method for cost in costs):
         notes.append("the cost of one run is taken as exact: its interval is that of the score alone")
     said = {note_of(item) for quality in scored for one in quality.scenarios for item in one.items}

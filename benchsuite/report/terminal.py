@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -265,7 +265,9 @@ def print_quality(judgement: Judgement, console: Console) -> None:
     console.print()
     judged = judgement.judged
     if (found := tables.quality_table(judged)) is not None:
-        console.print(table(console, *found, left=["scenario"], title=f"{judgement.model}: scores"))
+        for title, heads, rows in _parted(*found, console.width):
+            title = f"{judgement.model}: {title}"
+            console.print(table(console, heads, rows, left=tables.QUALITY_WORDS, title=title))
     if (change := tables.load_table(judged)) is not None:
         lowest = next(j.point.level for j in judged if j.quality is not None)
         title = f"Do the answers change with load? Each level against {lowest.at}, on the same items"
@@ -276,6 +278,33 @@ def print_quality(judgement: Judgement, console: Console) -> None:
     judging = None if scores is None else fmt.judging_of(scores.facts)
     for line in fmt.judge_lines(judging) if judging else ():
         say(console, line, indent=2)
+
+
+def _parted(
+    heads: tables.Row, rows: list[tables.Row], width: int
+) -> Iterator[tuple[str, tables.Row, list[tables.Row]]]:
+    """The table of scores, whose intervals never fold: where it is too wide, a level each, and the prices below."""
+
+    def is_wide(heads: tables.Row, rows: list[tables.Row]) -> bool:
+        columns = zip(heads, *rows, strict=True)  # a head parts at its words
+        longest = sum(max(map(len, [*head.split(), *cells])) for head, *cells in columns)
+        return longest + 2 * (len(heads) - 1) > width
+
+    if is_wide(heads, rows):
+        rows = [tuple(cell.replace(" %, ", ", ") for cell in row) for row in rows]
+    if not is_wide(heads, rows):
+        yield "scores", heads, rows
+        return
+    end = heads.index("score") + 1
+    counts = [row[:end] for row in rows]
+    if is_wide(heads[:end], counts):
+        for level in dict.fromkeys(row[0] for row in counts):
+            yield f"scores at {heads[0]} {level}", heads[1:end], [row[1:] for row in counts if row[0] == level]
+    else:
+        yield "scores", heads[:end], counts
+    if heads[end:]:
+        prices = [(*row[:2], *row[end:]) for row in rows if row[end] != fmt.DASH]
+        yield "what they cost", (*heads[:2], *heads[end:]), prices
 
 
 GPUS_ONLY = "of the GPUs alone: the host, its fans and its network are not in it"

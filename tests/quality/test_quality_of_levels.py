@@ -336,6 +336,26 @@ def test_check_prints_the_scores(tmp_path: Path, cli: Any) -> None:
     assert (found[2]["partial"], found[2]["time_share"]) == (False, pytest.approx(1.0))
 
 
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_no_interval_of_a_score_folds(tmp_path: Path, cli: Any, columns: int) -> None:
+    """A narrow terminal has a table a level, and the prices in one of their own; each interval is on one line."""
+    shown = cli("check", of_three_levels(tmp_path / "run"), "--quality", COLUMNS=str(columns)).out
+    lines = [line for line in shown[shown.index("scores") :].splitlines() if "[" in line or "]" in line]
+    assert all(line.count("[") == line.count("]") > 0 for line in lines)
+    assert sum("64.0 % [50.1" in line for line in lines) == 1
+    assert sum("$" in line for line in lines) == 3 * 3
+    assert ("scores at concurrency 8" in shown) == (columns == 80)
+    assert ("what they cost" in shown) == (columns < 120)
+
+
+def test_the_share_of_the_cost_is_that_of_scored_prompts(tmp_path: Path, cli: Any) -> None:
+    path = scored_folder(
+        tmp_path / "run", lambda name, *_: 1.0 if number(name) < 30 else None, levels=(2,), requests=40
+    )
+    shown = " ".join(cli("check", path, "--quality", COLUMNS="160").out.split())
+    assert "those with one took 75.0 % of the time in flight, and so much of the cost is theirs" in shown
+
+
 def test_check_says_where_there_are_no_scores(tmp_path: Path, cli: Any) -> None:
     factory.run_folder(tmp_path / "run")
     assert "no answer has a score" in cli("check", tmp_path / "run", "--quality").out
