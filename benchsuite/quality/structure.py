@@ -26,6 +26,7 @@ MOST_DEPTH = 64  # of an answer, a reference, a schema
 MOST_LEAVES = 10_000  # of a reference
 MOST_SCHEMA_VALUES = 2_000
 MOST_STEPS = 100_000  # keywords and members of one validation; beyond, the answer is not valid
+MOST_PATTERNS = 5_000  # characters of a schema's patterns, repetitions such as {1,99} written out
 MOST_PAIRS = (
     250_000  # leaves of the reference times those of the answer; beyond, arrays' items are right as a whole only
 )
@@ -242,6 +243,9 @@ def _check_schema(schema: Any) -> None:
             f"the schema is none of JSON Schema 2020-12: {error.json_path}: {error.message[:200]}"
         ) from None
     parts = list(_schemas(schema))
+    if (size := sum(_pattern_size(part["pattern"]) for part in parts if "pattern" in part)) > MOST_PATTERNS:
+        raise ValueError(f"the schema's patterns have {size:,} characters, with what they repeat; expected at most "
+                         f"{MOST_PATTERNS:,}")  # fmt: skip
     resolver = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver()
     for part in parts:
         if refused := [key for key in _REFUSED if key in part]:
@@ -281,6 +285,25 @@ def _schemas(node: Any) -> Iterator[dict[str, Any]]:
 def _re2(pattern: str) -> str:
     r"""A pattern as RE2 writes it: \uXXXX is \x{XXXX} there."""
     return re.sub(r"\\u([0-9a-fA-F]{4})|\\.", lambda m: rf"\x{{{m[1]}}}" if m[1] else m[0], pattern, flags=re.DOTALL)
+
+
+def _pattern_size(pattern: str) -> int:
+    """How many characters a pattern has, with its counted repetitions written out: RE2 compiles all of them."""
+    sizes, last = [0], 0  # of the open groups; of what a repetition repeats
+    for part in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", pattern, flags=re.DOTALL):
+        if part[1]:
+            more = last * max(min(int(part[2] or part[1]), 1001) - 1, 0)  # RE2 has no more than 1,000
+            last += more
+            sizes[-1] += more
+        elif part[0] == "(":
+            sizes.append(1)
+        elif part[0] == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        else:
+            last = 1
+            sizes[-1] += 1
+    return sum(sizes)
 
 
 _TOO_DEEP, _TOO_MANY = "nested too deeply for the schema", f"more than {MOST_STEPS:,} steps of validation"
@@ -334,7 +357,8 @@ def _validator() -> Any:
 
     def pattern(validator: Any, wanted: str, value: Any, _: Any) -> Iterator[ValidationError]:
         if isinstance(value, str):
-            validator.format_checker.take(len(value) // 1000)
+            # compiled anew for every value
+            validator.format_checker.take(len(value) // 1000 + _pattern_size(wanted) // 10)
             text = value.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair is no text of Arrow's
             if not match_substring_regex(pa.array([text]), _re2(wanted))[0].as_py():
                 yield ValidationError(f"{shortly(value)} does not match {wanted!r}")

@@ -31,6 +31,7 @@ _TOKEN = re.compile(TOKEN)
 # beyond it is counted as not in common: a score can only fall by it
 MOST_TOKENS = 20_000
 MOST_CHARS = 100_000  # of an answer, its last, in which a number is read
+MOST_TEXTS = 10_000  # of a reference
 
 
 _KINDS: dict[type | tuple[type, ...], str] = {
@@ -58,6 +59,8 @@ def reference_texts(reference: Any) -> list[str]:
     given = [reference] if isinstance(reference, str) else reference
     if not isinstance(given, list) or not given or not all(isinstance(text, str) for text in given):
         raise ValueError(f"reference is {shortly(reference)}; expected a text, or a list of accepted texts")
+    if len(given) > MOST_TEXTS:
+        raise ValueError(f"reference has {len(given):,} texts; expected at most {MOST_TEXTS:,}")
     texts = [answer_of(text)[0] for text in given]
     if not all(texts):
         raise ValueError(f"reference {shortly(reference)} has an empty text")
@@ -155,6 +158,8 @@ def check_contains(reference: Any, options: Mapping[str, Any]) -> None:
     check_options(options, {"all": bool})
     if not isinstance(reference, list) or not reference:
         raise ValueError(f"reference is {shortly(reference)}; expected a list of items, each a text or its synonyms")
+    if (n := sum(len(item) if isinstance(item, list) else 1 for item in reference)) > MOST_TEXTS:
+        raise ValueError(f"reference has {n:,} texts; expected at most {MOST_TEXTS:,}")
     for item in reference:
         reference_texts(item)
 

@@ -82,7 +82,7 @@ def read_exam(row: Row, notes: Counter[str]) -> Row:
     labels = ascii_uppercase[: len(texts)]
     several = any(_SEVERAL.search(str(row.get(key, ""))) for key in _TYPES)
     answers = {key: value for key in _ANSWERS if (value := row.pop(key, None)) is not None and not _blank(value)}
-    readings = _readings(answers, texts)
+    readings = _readings(answers, texts, notes)
     if not answers:
         notes["questions without an answer: sent, not scored"] += 1
     if len({_plain(text) for text in texts}) < len(texts):
@@ -171,7 +171,7 @@ def _of_text(text: str, where: str) -> Any:
     raise ValueError(f"{where}: expected options as A. ..., B. ..., given {text!r:.60}")
 
 
-def _readings(answers: Mapping[str, Any], texts: Sequence[str]) -> dict[str, str]:
+def _readings(answers: Mapping[str, Any], texts: Sequence[str], notes: Counter[str]) -> dict[str, str]:
     """What the first of the answers may mean, by the way it is read. Raises ValueError where it means none of the
     options, or another answer of the row says otherwise.
     """
@@ -187,6 +187,8 @@ def _readings(answers: Mapping[str, Any], texts: Sequence[str]) -> dict[str, str
         if first and found and not {*found.values()} & {*first.values()}:
             raise ValueError(f"{key}: {value!r:.40} says {', '.join({*found.values()})}, where another column of the "
                              f"answer says {', '.join({*first.values()})}")  # fmt: skip
+        if not found:
+            notes[f"questions whose {key} is no option, where another column says which is right"] += 1
         first = first or found
     plain = [_plain(text) for text in texts]
     for label in "".join(first.values()):

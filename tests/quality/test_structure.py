@@ -155,6 +155,8 @@ def nested(n, key=None):
     ({"schema": {"not": {"unevaluatedItems": False}}}, {}, "unevaluatedItems, which is not supported"),
     ({"schema": {"enum": list(range(3000))}}, {}, "3,001 values"),
     ({"schema": nested(100, "not")}, {}, "nested deeper"),
+    ({"schema": {"pattern": "a{1,1000}" * 30}}, {}, "patterns have 30,000 characters, with"),
+    ({"schema": {"anyOf": [{"pattern": r"([a-z]\{\d{2}){0,900}"}, {"pattern": "x" * 501}]}}, {}, "5,001 characters"),
 ])  # fmt: skip
 def test_what_is_refused(reference, options, words):
     """A reference or schema that cannot be used, or not in bounded time, is said in words."""
@@ -171,6 +173,10 @@ def test_what_takes_too_many_steps_is_not_valid():
         True,
         "more than 100,000 steps of validation",
     )
+    costly = {"items": {"pattern": "^(a{1,99}){1,9}$"}}  # 902 characters: 90 steps each
+    assert scored(json.dumps(["a"] * 900), {"schema": costly}).score == 1
+    found = scored(json.dumps(["a"] * 1_200), {"schema": costly})
+    assert found.parts["problem"] == "more than 100,000 steps of validation"
     around = {"properties": {"a": {"$ref": "#/properties/b"}, "b": {"$ref": "#/properties/a"}}}
     assert scored('{"a": 1}', {"schema": around}).parts["problem"] == "nested too deeply for the schema"
     assert scored(json.dumps(nested(MOST_DEPTH + 1)), {"schema": {}}).how == "unread"

@@ -184,6 +184,7 @@ def test_an_answer_beyond_the_bound_scores_lower():
     ("exact", "a", {"all": True}, "this scorer takes none"), ("contains", "肺炎", {}, "a list of items"),
     ("contains", [], {}, "a list of items"), ("contains", [[]], {}, "expected a text"),
     ("contains", [1], {}, "expected a text"),
+    ("contains", ["a"] + [["b", "c"]] * 5_000, {}, "10,001 texts"), ("exact", ["a"] * 10_001, {}, "10,001 texts"),
     ("contains", ["a"], {"al": True}, "did you mean 'all'?"), ("contains", ["a"], {"all": 1}, "true or false"),
     ("numeric", "five", {}, "expected a number"), ("numeric", True, {}, "expected a number"),
     ("numeric", None, {}, "expected a number"),

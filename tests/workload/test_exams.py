@@ -193,6 +193,20 @@ def test_rows_without_an_answer() -> None:
     assert workload.reading.notes == {"questions without an answer: sent, not scored": 2}
 
 
+def test_an_answer_that_is_no_option_is_counted() -> None:
+    """Where another column says which is right the row is scored by that one; how many such rows there are is noted."""
+    asked = {"question": "Which?", "options": ["x", "y", "z"]}
+    rows = [asked | {"answer": "of none of them", "answer_idx": "B"},
+            asked | {"question": "And?", "answer": "z", "answer_idx": "C"}]  # fmt: skip
+    workload = read(*rows)
+
+    assert [one[0] for one in known(workload)] == ["B", "C"]
+    assert workload.reading is not None
+    assert workload.reading.notes == {
+        "questions whose answer is no option, where another column says which is right": 1
+    }
+
+
 def test_mistakes_name_line_and_column() -> None:
     """What cannot be read is refused by line, all at once: no guess, no silent drop."""
     good = {"question": "Good?", "options": ["x", "y"], "answer": "A"}
