@@ -134,8 +134,9 @@ class Quality:
 
     scorers: name -> version. graded: scores lie between 0 and 1 too, so that what is paid for is points. change:
     against the lowest level that has scores, on the same items; None for that level. usd_per_correct: cost over the sum
-    of scores of all requests issued, None without a price. believed: False where scores are of a judge that cannot tell
-    right from wrong. hashes: of what was asked, and of the references that the scores were made by; None if not known.
+    of scores of all requests issued, None without a price. judge_can_tell: False where scores are of a judge that
+    cannot tell right from wrong. hashes: of what was asked, and of the references that the scores were made by; None if
+    not known.
     """
 
     score: Estimate
@@ -145,7 +146,7 @@ class Quality:
     graded: bool
     change: ScoreChange | None = None
     usd_per_correct: Estimate | None = None
-    believed: bool = True
+    judge_can_tell: bool = True
     hashes: tuple[str, str] | None = None
 
     def total(self, name: str) -> int:
@@ -159,8 +160,8 @@ class Quality:
 
     @property
     def partial(self) -> bool:
-        """More than 1 % could not be judged, or not believed: no figure is compared with another's."""
-        return not self.believed or self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")
+        """More than 1 % could not be judged, or of a judge that cannot tell: no figure is compared with another's."""
+        return not self.judge_can_tell or self.total("not_judged") > MAX_NOT_JUDGED * self.total("n")
 
     @property
     def time_share(self) -> float | None:

@@ -26,15 +26,15 @@ def score(
     judge: Judge | None = None,
     judge_rubric: Path | None = None,
     judge_control: Path | None = None,
-    said: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Score the answers of a run again, those of its complete points, as `benchsuite score` does.
 
     workload: the request set, if it was a file: the same prompts, with the references of today. scorers: by
     scenario, or "*" for all, what its prompts with a reference are scored by: a name, or JSON of a name and options.
     only: this scenario is scored again, the scores of the others stay. judge: gives the scores of rubrics, and
-    judge_rubric one to prompts without; its verdicts stay when the run is scored without it. said: is told how many of
-    how many verdicts came. The run's summary and report are written again.
+    judge_rubric one to prompts without; its verdicts stay when the run is scored without it. progress: is told how many
+    of how many verdicts came. The run's summary and report are written again.
     Raises InputError, StoreError, and RunError of a judge that does not answer.
     """
     from itertools import chain
@@ -67,7 +67,7 @@ def score(
             prompts = [prompt for prompt in asked.prompts if only in (None, prompt.scenario or "")]
             rubric = None if judge_rubric is None else read_rubric(judge_rubric)
             judged, scoring.facts["judge"] = judge_run(
-                run_folder.read_run(path), prompts, judge, rubric=rubric, control=judge_control, said=said
+                run_folder.read_run(path), prompts, judge, rubric=rubric, control=judge_control, progress=progress
             )
         elif before and judging_of(before.facts) and before.facts.get("references_hash") == asked.references_hash:
             judged = [ScoreRecord(**row) for row in before.table.to_pylist() if row["scorer"] == "judge"]
@@ -92,7 +92,7 @@ def prefer(
     workload: str | Path | None = None,
     judge_rubric: Path | None = None,
     judge_control: Path | None = None,
-    said: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The judging's facts with the win rate of one run's answers over another's, as `benchsuite score --against`.
 
@@ -104,7 +104,7 @@ def prefer(
     first, second = (run_folder.read_run(Path(one)) for one in (run, against))
     asked = _set_of(first.manifest, first.path, workload)
     rubric = None if judge_rubric is None else read_rubric(judge_rubric)
-    return compare_runs(first, second, asked.prompts, judge, rubric=rubric, control=judge_control, said=said)
+    return compare_runs(first, second, asked.prompts, judge, rubric=rubric, control=judge_control, progress=progress)
 
 
 def _set_of(manifest: RunManifest, path: Path, source: str | Path | None) -> Workload:

@@ -345,7 +345,7 @@ def check_quality(quality: Mapping[Level, Quality]) -> Iterator[Finding]:
                     scenario=worst.scenario or "the set", examples=", ".join(worst.examples[code]),
                     others=f"; too many in {more} more scenario{'s' * (more > 1)}" * bool(more),
                 )  # fmt: skip
-        if one.partial and one.believed:
+        if one.partial and one.judge_can_tell:
             yield warn("quality_partial", level, count=one.total("not_judged"), n=one.total("n"))
         if one.change is not None and one.change.falls:
             ends = (one.change.difference.value, one.change.difference.high, one.change.difference.low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import click
 from benchsuite.cli.options import PATH, Number, gathered, json_option, print_json, print_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from benchsuite.quality.judge import Judge
 
 
@@ -67,7 +70,7 @@ def command(
     from benchsuite.errors import InputError
     from benchsuite.report.console import Console, say
     from benchsuite.report.export import quality_json
-    from benchsuite.report.format import judging_of
+    from benchsuite.report.format import judge_lines, judging_of
     from benchsuite.report.terminal import print_quality
     from benchsuite.scoring import prefer, score
 
@@ -80,11 +83,14 @@ def command(
             raise InputError(
                 "a comparison is a judge's", where="--against", expected="--judge-url, and no --scorer, --only"
             )
-        facts = prefer(run, judging["against"], judge, workload=workload, said=_said, **more)
-        print_json(facts) if as_json else _print_judge(facts)
+        facts = prefer(run, judging["against"], judge, workload=workload, progress=_progress, **more)
+        if as_json:
+            print_json(facts)
+        else:
+            _print_judge(Console(), facts, judge_lines(facts))
         return 0
     given = {scenario: name for scenario, _, name in (text.partition("=") for text in scorers)}
-    scored = score(run, workload=workload, scorers=given, only=only, judge=judge, said=_said, **more)
+    scored = score(run, workload=workload, scorers=given, only=only, judge=judge, progress=_progress, **more)
     (judgement,) = decide(scored)
     found = None if scored.stored.scores is None else judging_of(scored.stored.scores.facts)
     if as_json:
@@ -95,7 +101,7 @@ def command(
     console = Console()
     print_quality(judgement, console)
     if found:
-        _print_findings(console, found)
+        _print_judge(console, found)
     say(console, f"files in {run}: scores.parquet, report.html, summary.json", style="dim")
     return 0
 
@@ -121,24 +127,17 @@ def _judge(flags: dict[str, Any]) -> Judge | None:
     )  # fmt: skip
 
 
-def _said(done: int, total: int) -> None:
+def _progress(done: int, total: int) -> None:
     if done % 100 == 0 and total > 100:
         print_line(f"judged {done:,} of {total:,}", err=True)
 
 
-def _print_judge(facts: dict[str, Any]) -> None:
-    from benchsuite.report.console import Console, say
-    from benchsuite.report.format import judge_lines
-
-    console = Console()
-    for line in judge_lines(facts):
-        say(console, line)
-    _print_findings(console, facts)
-
-
-def _print_findings(console: Any, facts: dict[str, Any]) -> None:
+def _print_judge(console: Console, facts: dict[str, Any], lines: Iterable[str] = ()) -> None:
+    """What to know before trusting a judge, below `lines`."""
     from benchsuite.quality.rubric import judge_findings
     from benchsuite.report.console import say
 
+    for line in lines:
+        say(console, line)
     for found in judge_findings(facts):
         say(console, f"{found.finding}; {found.effect}: {found.remedy}", style="yellow")

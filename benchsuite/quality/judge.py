@@ -23,34 +23,36 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchsuite.base_url import api_address, plain_base_url
 from benchsuite.errors import InputError, RunError, ServerRefused, StoreError, os_error_as, read_json, read_toml
 from benchsuite.limits import most
-from benchsuite.quality.levels import items_of
-from benchsuite.quality.paired import mean_interval, overall_interval
+from benchsuite.quality.levels import items_of, quality_by_level, sets_of
+from benchsuite.quality.paired import mean_interval
 from benchsuite.quality.rubric import (
     LEAST_CONTROL,
-    Belief,
     Control,
     Item,
+    JudgeAccuracy,
     Question,
     Rubric,
-    asked,
-    believe,
+    allowed_verdicts,
     control_of,
     corrected,
+    judge_accuracy,
     read_verdict,
+    request_body,
     rubric_of,
-    verdicts_of,
 )
 from benchsuite.quality.score import SCORERS, RowScorer, question_text, version_of
 from benchsuite.records import ScoreRecord
 from benchsuite.redact import json_text, remember_key, shortened
 from benchsuite.results import AnswerScore
-from benchsuite.store.files import lock
+from benchsuite.store.files import SCORE_SCHEMA, lock
 from benchsuite.store.run_folder import Run
+from benchsuite.strict_model import read_text
 from benchsuite.telemetry.http import bounded_client
 from benchsuite.workload.dataset import Prompt, message_text, scorer_of
 
@@ -58,7 +60,7 @@ JOURNAL = "judge.jsonl"
 _WAITS, _LONGEST_WAIT_S = 3, 30.0  # before a request is sent again: 1, 2 and 4 s, or what Retry-After says
 _MOST_FAILURES = 24  # in a row: the judge is down, and the rest is not asked
 _REASON_CHARS = 300
-Said = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +109,13 @@ class Judging:
     """The questions of one judging, and the journal of their verdicts: one JSON line for each that came, by the hash of
     its request, which holds prompt, reference, answer, rubric, our prompt file and the judge's model.
 
-    A context manager; one process at a time; a line that a crash cut off is passed over. said: is told how many of how
-    many were asked. Raises InputError and StoreError.
+    A context manager; one process at a time; a line that a crash cut off is passed over. progress: is told how many of
+    how many were asked. Raises InputError and StoreError.
     """
 
-    def __init__(self, judge: Judge, run: Run, said: Said | None) -> None:
+    def __init__(self, judge: Judge, run: Run, progress: Progress | None) -> None:
         file = (resources.files("benchsuite.quality") / "data" / "judge.toml").read_text("utf-8")
-        self._judge, self._run, self._said, self._path = judge, run, said, run.path / JOURNAL
+        self._judge, self._run, self._progress, self._path = judge, run, progress, run.path / JOURNAL
         self._prompts, self._prompt_hash = read_toml(file), hashlib.sha256(file.encode()).hexdigest()
         self._url, self._headers = api_address(judge.base_url).url("/chat/completions"), judge.headers()
         self._questions: dict[str, tuple[Question, bytes]] = {}
@@ -145,14 +147,14 @@ class Judging:
 
     def question(self, question: Question) -> str:
         """Will be asked, once however often it is there; its key."""
-        body = json.dumps(asked(question, self._prompts, self._judge.model, self._judge.max_tokens)).encode()
+        body = json.dumps(request_body(question, self._prompts, self._judge.model, self._judge.max_tokens)).encode()
         key = hashlib.sha256(body).hexdigest()
         self._questions[key] = question, body
         return key
 
     def verdict(self, key: str) -> Verdict | None:
         """None where none is usable."""
-        _, allowed = verdicts_of(self._questions[key][0])
+        _, allowed = allowed_verdicts(self._questions[key][0])
         known = (one for one in self._came.get(key, ()) if type(one.verdict) is type(allowed[0]))
         return next((one for one in known if one.verdict in allowed), None)
 
@@ -195,8 +197,8 @@ class Judging:
             threading.Thread(target=work, daemon=True).start()  # Ctrl-C does not wait for a judge
         in_a_row = 0
         for n in range(1, len(todo)):
-            if self._said:
-                self._said(n, len(todo))
+            if self._progress:
+                self._progress(n, len(todo))
             if isinstance(failed := done.get(), _NoAnswer):
                 in_a_row += 1
                 self._why = str(failed)
@@ -247,7 +249,7 @@ class Judging:
             wait_s *= 2
         raise _NoAnswer(words, refused=False)
 
-    def facts(self, belief: Belief, known: Sequence[Control], *, given: bool) -> dict[str, Any]:
+    def facts(self, accuracy: JudgeAccuracy, known: Sequence[Control], *, given: bool) -> dict[str, Any]:
         """What was asked and of whom, what the control says, and what it cost, which is no part of the serving cost.
 
         given: the control was; not made from references.
@@ -274,7 +276,7 @@ class Judging:
             "output_tokens": n_out if counted else None,
             "usd": (n_in * (usd_in or 0) + n_out * (usd_out or 0)) / 1e6 if known_usd else None,
             "under_test": api_address(self._judge.base_url).root in roots,
-            "control": belief.facts() | {
+            "control": accuracy.facts() | {
                 "n": len(known),
                 "planted": {} if given else dict(Counter(one.how for one in known if not one.right)),
             },
@@ -325,7 +327,10 @@ def _items(prompts: Iterable[Prompt], rubric: Rubric | None) -> dict[str, Item]:
     return found
 
 
-def _answers(run: Run, items: Mapping[str, Item], prompts: Iterable[Prompt], score: Any, point: str = "") -> Any:
+def _answers(
+    run: Run, items: Mapping[str, Item], prompts: Iterable[Prompt], score: Callable[[str, Item, str], AnswerScore],
+    point: str = "",
+) -> list[ScoreRecord]:  # fmt: skip
     """The rows of the scorer judge with `score`, of an item and the answer; of one point, or all."""
     model = run.manifest.model or ""
 
@@ -343,7 +348,7 @@ def _answers(run: Run, items: Mapping[str, Item], prompts: Iterable[Prompt], sco
 
 def judge_run(
     run: Run, prompts: Sequence[Prompt], judge: Judge, *, rubric: Rubric | None = None, control: Path | None = None,
-    said: Said | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[ScoreRecord], dict[str, Any]]:  # fmt: skip
     """A row of the scorer `judge` for each request whose prompt has a rubric, and the judging's facts.
 
@@ -353,49 +358,39 @@ def judge_run(
     """
     items = _items(prompts, rubric)
     known = _control(items.values(), control)
-    with Judging(judge, run, said) as judging:
-        keys: dict[tuple[str, str], str] = {}
+    with Judging(judge, run, progress) as judging:
 
-        def remember(name: str, item: Item, answer: str) -> AnswerScore:
-            question = Question(item.rubric, item.prompt, item.shown, answer)
-            keys[name, answer] = judging.question(question)
-            return AnswerScore(None)
-
-        def score(name: str, item: Item, answer: str) -> AnswerScore:
-            found = judging.verdict(keys[name, answer])
+        def score(_: str, item: Item, answer: str) -> AnswerScore:
+            found = judging.verdict(judging.question(Question(item.rubric, item.prompt, item.shown, answer)))
             if found is None or not isinstance(found.verdict, int):
                 return AnswerScore(None, how="no_verdict")
             reading = f"{found.verdict} of {item.rubric.scale}: {found.reason}"
             return AnswerScore(item.rubric.score(found.verdict), reading, "judged")
 
-        _answers(run, items, prompts, remember)
+        _answers(run, items, prompts, score)  # the questions; after ask() the verdicts
         asked_of = [judging.question(one.question) for one in known]
         judging.ask()
-        rows: list[ScoreRecord] = _answers(run, items, prompts, score)
-        belief = believe(
+        rows = _answers(run, items, prompts, score)
+        accuracy = judge_accuracy(
             (one.right, one.question.rubric.passes(found.verdict) if (found := judging.verdict(key)) else None)  # type: ignore[arg-type]
             for one, key in zip(known, asked_of, strict=True)
         )
-        facts = judging.facts(belief, known, given=control is not None)
-    level_of = {point.point_id: point.level for point in run.manifest.points if point.level is not None}
-    own = items_of(row.prompt_id for row in rows)
-    scores: dict[Any, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for row in rows:
-        if row.score is not None:
-            scores[level_of[row.point_id]][row.scenario or ""][own[row.prompt_id]].append(row.score)
+        facts = judging.facts(accuracy, known, given=control is not None)
+    table = pa.Table.from_pylist([row._asdict() for row in rows], SCORE_SCHEMA)
+    levels = sorted({point.level for point in run.manifest.points if point.level is not None})
     facts["levels"] = []
-    for level in sorted(scores):
-        scenarios = {name: np.array([np.mean(s) for s in by_item.values()]) for name, by_item in scores[level].items()}
-        entry = level.named() | {"at": level.at, "score": asdict(overall_interval(scenarios))}
-        if all(item.rubric.pass_at is not None for item in items.values()):
-            entry["corrected"] = asdict(corrected(scenarios, belief))
-        facts["levels"].append(entry)
+    for level, quality in quality_by_level(table, run.whole, levels).items():
+        if scenarios := sets_of(quality):
+            entry = level.named() | {"at": level.at, "score": asdict(quality.score)}
+            if all(item.rubric.pass_at is not None for item in items.values()):
+                entry["corrected"] = asdict(corrected(scenarios, accuracy))
+            facts["levels"].append(entry)
     return rows, facts | {"rows": len(rows), "not_judged": sum(row.score is None for row in rows)}
 
 
 def compare_runs(
     first: Run, second: Run, prompts: Sequence[Prompt], judge: Judge, *, rubric: Rubric | None = None,
-    control: Path | None = None, said: Said | None = None,
+    control: Path | None = None, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The judging's facts with the win rate of `first` over `second`: wins and half of the ties, over items.
 
@@ -419,7 +414,7 @@ def compare_runs(
             return AnswerScore(None)
 
         _answers(run, items, prompts, keep, of[shared[0]])
-    with Judging(judge, first, said) as judging:
+    with Judging(judge, first, progress) as judging:
 
         def both_orders(about: Question, a: str, b: str) -> tuple[str, str]:
             one = about._replace(answer=a, other=b)
@@ -445,11 +440,11 @@ def compare_runs(
         found = {name: better(keys) for name, keys in open_.items()}
         scores |= {name: {"first": 1.0, "tie": 0.5, "second": 0.0}[one] for name, one in found.items() if one}
         # sensitivity is of the pairs whose right answer is the first, specificity of the others
-        belief = believe(
+        accuracy = judge_accuracy(
             (n % 2 == 1, None if (way := better(keys)) is None else way == "first" if n % 2 else way != "second")
             for n, keys in enumerate(of_control)
         )
-        facts = judging.facts(belief, known, given=control is not None)
+        facts = judging.facts(accuracy, known, given=control is not None)
         same = [{one.verdict for key in open_[name] if (one := judging.verdict(key))} != {"tie"}
                 for name, tie in found.items() if tie == "tie"]  # fmt: skip
     counts, by_item = Counter(scores.values()), defaultdict[str, list[float]](list)
@@ -485,18 +480,10 @@ def _control(items: Iterable[Item], path: Path | None, *, in_pairs: bool = False
     return known
 
 
-def _file(path: Path, what: str) -> str:
-    try:
-        with os_error_as(InputError, f"{what} cannot be read", path), path.open("rb") as file:
-            return file.read(most("toml_chars")).decode()
-    except UnicodeDecodeError:
-        raise InputError(f"{what} cannot be read", where=str(path), given="no UTF-8") from None
-
-
 def _control_in(path: Path, items: Sequence[Item]) -> list[Control]:
     """JSON lines with prompt, answer, verdict, and reference if the judge is to see one."""
     by_prompt, rubrics, known = {item.prompt: item for item in items}, {item.rubric for item in items}, []
-    for number, line in enumerate(_file(path, "the control").split("\n"), 1):
+    for number, line in enumerate(read_text(path, "the control").split("\n"), 1):
         if line.strip():
             try:
                 tree = read_json(line) if line.lstrip()[:1] == "{" else {}
@@ -517,7 +504,7 @@ def _control_in(path: Path, items: Sequence[Item]) -> list[Control]:
 
 def read_rubric(path: Path) -> Rubric:
     """A rubric from a file: its text, right or wrong; or TOML with rubric, scale and pass. Raises InputError."""
-    text = _file(path, "the rubric")
+    text = read_text(path, "the rubric")
     try:
         return rubric_of(read_toml(text) if path.suffix == ".toml" else {"rubric": text})
     except ValueError as error:

@@ -30,13 +30,13 @@ def items_of(prompt_ids: Iterable[str]) -> dict[str, str]:
 
 
 def quality_by_level(
-    scores: pa.Table, rows: pa.Table, levels: list[Level], *, judge_tells: bool = True
+    scores: pa.Table, rows: pa.Table, levels: list[Level], *, judge_can_tell: bool = True
 ) -> dict[Level, Quality]:
     """The quality of each level that has scores. scores: rows of ScoreRecord. rows: the requests that are judged;
     without their column request_id how long those with a scorer took is not known.
 
     A judge's score counts where a request has no other. Levels are compared with the lowest on the same items, Holm
-    over all; not where one is partial. judge_tells: False where the control of the judge says that it cannot.
+    over all; not where one is partial. judge_can_tell: False where the control of the judge says that it cannot.
     """
     scores = _own(scores)
     items = items_of(pc.unique(scores["prompt_id"]).to_pylist())
@@ -47,7 +47,7 @@ def quality_by_level(
         mine = scores.filter(pc.is_in(scores["point_id"], value_set=points.cast(scores["point_id"].type)))
         if len(mine):
             one = _quality(mine, of_level, items)
-            found[level] = replace(one, believed=judge_tells or JUDGE not in one.scorers)
+            found[level] = replace(one, judge_can_tell=judge_can_tell or JUDGE not in one.scorers)
     whole = {level: quality.by_scenario for level, quality in found.items() if not quality.partial}
     base = whole.get(next(iter(found))) if found else None
     above = {at: own for at, own in whole.items() if own is not base}

@@ -1,4 +1,4 @@
-"""What a judge is asked, how its verdict is read, and how far it can be believed: its control. Pure.
+"""What a judge is asked, how its verdict is read, and how often it is right: its control. Pure.
 
 The network is quality.judge's.
 """
@@ -88,7 +88,7 @@ class Question(NamedTuple):
 ORDERS = ("first", "second", "tie")
 
 
-def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens: int) -> dict[str, Any]:
+def request_body(question: Question, prompts: Mapping[str, Any], model: str, max_tokens: int) -> dict[str, Any]:
     """The body of the request to the judge. prompts: those of data/judge.toml.
 
     What is judged stands between marks that hold a hash of it, which no answer can foresee, so none can end early.
@@ -101,7 +101,7 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens
     values = {"mark": mark, "scale": str(rubric.scale), "rubric": rubric.text, "question": prompt}
     values |= dict(zip(("answer", "other"), texts, strict=False))
     values["reference"] = f"<{mark} reference>\n{reference}\n</{mark} reference>\n" if reference is not None else ""
-    name, allowed = verdicts_of(question)
+    name, allowed = allowed_verdicts(question)
     schema = {
         "type": "object",
         "properties": {name: {"enum": [*allowed]}, "reason": {"type": "string"}},
@@ -123,7 +123,7 @@ def asked(question: Question, prompts: Mapping[str, Any], model: str, max_tokens
     }
 
 
-def verdicts_of(question: Question) -> tuple[str, Sequence[Any]]:
+def allowed_verdicts(question: Question) -> tuple[str, Sequence[Any]]:
     """The name of the field that holds the verdict, and what it may be."""
     return ("score", range(question.rubric.scale + 1)) if question.other is None else ("better", ORDERS)
 
@@ -139,7 +139,7 @@ _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 
 def read_verdict(text: str, question: Question) -> tuple[Any, str] | None:
     """The verdict and its reason: of the whole answer, or of its only fenced block; None for anything else."""
-    name, allowed = verdicts_of(question)
+    name, allowed = allowed_verdicts(question)
     text = answer_of(text)[0].strip()
     blocks = _FENCED.findall(text)
     try:
@@ -272,7 +272,7 @@ def _holds(item: Item, scorer: Scorer | None, right: str, wrong: str) -> bool:
     return scores[0] == 1.0 and scores[1] is not None and scores[1] < 1.0
 
 
-class Belief(NamedTuple):
+class JudgeAccuracy(NamedTuple):
     """What a control says of a judge: right answers that passed, wrong ones that did not, of how many verdicts."""
 
     right_passed: int
@@ -309,7 +309,7 @@ class Belief(NamedTuple):
         return facts | {"can_tell": self.can_tell}
 
 
-def believe(verdicts: Iterable[tuple[bool, bool | None]]) -> Belief:
+def judge_accuracy(verdicts: Iterable[tuple[bool, bool | None]]) -> JudgeAccuracy:
     """verdicts: whether each control answer is right, and whether it passed, None without a verdict, which is left out:
     20 must be left."""
     passed = {True: [0, 0], False: [0, 0]}
@@ -317,7 +317,7 @@ def believe(verdicts: Iterable[tuple[bool, bool | None]]) -> Belief:
         if said is not None:
             passed[right][0] += said is right
             passed[right][1] += 1
-    return Belief(*passed[True], *passed[False])
+    return JudgeAccuracy(*passed[True], *passed[False])
 
 
 def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float:
@@ -328,7 +328,7 @@ def corrected_rate(rate: float, sensitivity: float, specificity: float) -> float
     return min(max((rate + specificity - 1) / (sensitivity + specificity - 1), 0.0), 1.0)
 
 
-def corrected(scenarios: Mapping[str, Floats], belief: Belief) -> Estimate:
+def corrected(scenarios: Mapping[str, Floats], accuracy: JudgeAccuracy) -> Estimate:
     """The corrected rate with an interval by joint draws of the items, the sensitivity and the specificity.
 
     scenarios: by name (n,) the share of passes of each item. None where the judge cannot tell. Sensitivity and
@@ -339,16 +339,16 @@ def corrected(scenarios: Mapping[str, Floats], belief: Belief) -> Estimate:
     from benchsuite.quality.paired import DRAWS, score_draws
 
     n = sum(map(len, scenarios.values()))
-    se, sp = belief.sensitivity, belief.specificity
-    if not n or not belief.can_tell or se is None or sp is None:
+    se, sp = accuracy.sensitivity, accuracy.specificity
+    if not n or not accuracy.can_tell or se is None or sp is None:
         return Estimate(None, None, None, n, "no interval: the judge cannot tell")
     value = corrected_rate(float(np.mean([items.mean() for items in scenarios.values()])), se, sp)
     rng = np.random.default_rng((_SEED, n))
-    drawn_se = rng.beta(belief.right_passed + 0.5, belief.right - belief.right_passed + 0.5, DRAWS)
-    drawn_sp = rng.beta(belief.wrong_failed + 0.5, belief.wrong - belief.wrong_failed + 0.5, DRAWS)
+    drawn_se = rng.beta(accuracy.right_passed + 0.5, accuracy.right - accuracy.right_passed + 0.5, DRAWS)
+    drawn_sp = rng.beta(accuracy.wrong_failed + 0.5, accuracy.wrong - accuracy.wrong_failed + 0.5, DRAWS)
     above, below = score_draws(scenarios) + drawn_sp - 1, np.maximum(drawn_se + drawn_sp - 1, 1e-9)
     low, high = np.quantile(np.clip(above / below, 0.0, 1.0), [ALPHA / 2, 1 - ALPHA / 2])
-    method = f"joint draws of {n} items and {belief.right + belief.wrong} control verdicts"
+    method = f"joint draws of {n} items and {accuracy.right + accuracy.wrong} control verdicts"
     return Estimate(value, min(float(low), value), max(float(high), value), n, method)
 
 

@@ -61,7 +61,7 @@ def measured_scores(judgements: Sequence[Judgement]) -> tuple[dict[str, Score], 
             without[one.name] = "its answers were not scored: benchsuite score RUN (not those of a fixed length)"
         elif quality.partial:
             of = f"{quality.total('not_judged')} of {quality.total('n')} answers"
-            why = f"{of} could not be judged" if quality.believed else "its judge cannot tell right from wrong"
+            why = f"{of} could not be judged" if quality.judge_can_tell else "its judge cannot tell right from wrong"
             without[one.name] = f"no ranking: {why}"
         else:
             found[one.name] = quality

@@ -224,7 +224,7 @@ def judge_run(
     levels = [one.level for one in measured]
     judging = None if run.scores is None else judging_of(run.scores.facts)
     tells = judging is None or judging["control"]["can_tell"] is True
-    quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels, judge_tells=tells)
+    quality = {} if run.scores is None else quality_by_level(run.scores.table, rows, levels, judge_can_tell=tells)
     sent, known = manifest.workload.content_hash, run.scores and run.scores.facts.get("references_hash")
     if sent and known:
         quality = {level: dataclasses.replace(one, hashes=(sent, known)) for level, one in quality.items()}

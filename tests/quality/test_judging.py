@@ -400,7 +400,7 @@ def test_a_rubric_file(tmp_path):
         table.write_text(content)
         with pytest.raises(InputError, match="cannot be used"):
             read_rubric(table)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="the rubric does not exist"):
         read_rubric(tmp_path / "none")
 
 
