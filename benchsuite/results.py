@@ -173,11 +173,6 @@ class Quality:
     def unread_share(self) -> float:
         return self.total("unread") / self.total("n")
 
-    @property
-    def paid_for(self) -> str:
-        """What the cost is divided by."""
-        return "score point" if self.graded else "correct answer"
-
 
 MAX_NOT_JUDGED = 0.01
 

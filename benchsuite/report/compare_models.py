@@ -288,7 +288,8 @@ def _certainty(
 
 def optima_table(models: Sequence[Judgement]) -> Table:
     """Each model at its optimum, the cheapest first, then those without one."""
-    columns = fmt.with_judged(_BEST, [j for one in models for j in one.judged])
+    every = [j for one in models for j in one.judged]
+    columns = fmt.with_judged(_BEST, every)
     ranked = _ranked(models)
     others = [one for one in models if one.best is None]
     rows = [
@@ -299,7 +300,7 @@ def optima_table(models: Sequence[Judgement]) -> Table:
     rows += [(one.name, *[fmt.DASH] * (len(columns) + 1), one.decision.reason) for one in others]
     first = "run" if "runs of" in counted(models) else "model"
     marks = [*["chosen"] * bool(ranked), *[""] * (len(ranked) - 1), *["misses"] * len(others)]
-    heads = (first, *map(fmt.head, columns), "P(optimal)", "next level violates")
+    heads = (first, *(fmt.head(column, every) for column in columns), "P(optimal)", "next level violates")
     return Table("optima", heads, rows, left=(0, -1), marks=marks)
 
 

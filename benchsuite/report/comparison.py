@@ -120,7 +120,7 @@ class Compared:
     in points of 1, as its change.
 
     reference: what the baseline is; of "earlier runs", those of a history since its last change, a figure each.
-    unknown: why there is no change.
+    unknown: why there is no change. ends: of a score its paired interval, which no normal distribution has.
     """
 
     level: Level
@@ -131,6 +131,7 @@ class Compared:
     margin: float
     reference: Literal["baseline", "anchor", "earlier runs"] = "baseline"
     unknown: str = "not known in every repeat, or 0"
+    ends: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -156,7 +157,7 @@ class Compared:
             return None
         metric, one = self.regression.figure.metric, self.change
         ratio, low, high = map(self.worse, (one.theta, one.low, one.high))
-        low, high = min(low, high), max(low, high)
+        low, high = self.ends or (min(low, high), max(low, high))
         new, old = (show(metric, geometric_mean(side)) for side in (self.new, self.baseline))
         unit = change_unit(self.name)
         ends = ", ".join(f"{100 * end:+.1f} {unit}" for end in (low, high))
@@ -196,7 +197,7 @@ def compare_scores(regression: Regression, level: Level, new: Quality | None, ba
     se = (one.value - one.low if theta < margin else one.high - one.value) / Z
     method = one.method + (f", {found.left_out} of one run alone left out" if found.left_out else "")
     change = Change(theta, se, math.inf, se * math.sqrt(one.n), one.n, one.n, method)
-    return Compared(level, regression, new_score, old_score, change, margin)
+    return Compared(level, regression, new_score, old_score, change, margin, ends=(one.low, one.high))
 
 
 def compare_levels(

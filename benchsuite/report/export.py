@@ -74,6 +74,7 @@ def _markdown(one: Judgement) -> str:
     several = fmt.has_intervals(one.judged)  # then a level with one run has no interval like the others'
     cells = [fmt.cell if several and j.point.repeat_count == 1 else fmt.interval_cell for j in one.judged]
     rows = [[*(show(j, name) for name in columns), j.slo_verdict] for show, j in zip(cells, one.judged, strict=True)]
+    heads = [*(fmt.head(column, one.judged) for column in columns), "SLO"]
     parts = [
         f"### {markdown_text(one.model)}",
         f"**{said[0]}**",
@@ -84,13 +85,13 @@ def _markdown(one: Judgement) -> str:
         + "\n".join(markdown_table(*fmt.known_columns(*path), right={*path[0]} - {*SEARCH_WORDS}))
         if path
         else "",
-        "\n".join(markdown_table(*fmt.known_columns((*map(fmt.head, columns), "SLO"), rows))),
+        "\n".join(markdown_table(*fmt.known_columns(heads, rows))),
         f"{CLOSED_LOOP_TITLE}:\n\n" + "\n".join(markdown_table(*closed, right=closed[0]))
         if (closed := closed_loop_table(one.judged))
         else "",
         "\n".join(f"- {markdown_text(note)}" for note in one.capacity_notes),
         "\n".join(warned),
-        f"<sub>{facts}. Value [{CONFIDENCE} interval{' over runs' * several}].</sub>",
+        f"<sub>{facts}. Value [{CONFIDENCE} interval{f' {fmt.over_runs(columns)}' * several}].</sub>",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -181,9 +181,16 @@ def show(metric: Metric, value: float | None) -> str:
     return number(None if value is None else value * metric.scale)
 
 
-def head(column: str) -> str:
-    """The head of a table's column: 'TTFT p95 ms'. column: of metrics.BY_COLUMN."""
-    return BY_COLUMN[column].label
+def head(column: str, judged: Iterable[EvaluatedLevel] = ()) -> str:
+    """The head of a table's column: 'TTFT p95 ms'. column: of metrics.BY_COLUMN. judged: the levels of the table, whose
+    scores may be graded, so that points are paid for."""
+    points = column == "usd_per_1m_correct" and any(j.quality is not None and j.quality.graded for j in judged)
+    return "$/1M score points" if points else BY_COLUMN[column].label
+
+
+def over_runs(columns: Iterable[str]) -> str:
+    """What intervals are over, in the words of a title."""
+    return "over runs" + "; of scores over items" * ("score" in columns)
 
 
 def cell(level: EvaluatedLevel, column: str, *, asked: bool = False) -> str:

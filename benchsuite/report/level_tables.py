@@ -181,7 +181,7 @@ def quality_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]] | N
             rows.append((str(level), "mean of items", *none, items, micro, fmt.DASH))
     if not scored:
         return None
-    last = "$/1M score points" if any(quality.graded for _, quality in scored) else "$/1M correct"
+    last = fmt.head("usd_per_1m_correct", judged)
     counted = [name.replace("_", " ") for name in _COUNTED]
     heads = (fmt.level_head(level for level, _ in scored), "scenario", *counted, "items", "score", last)
     dull = [i for i, head in enumerate(heads) if head in _NO_NEWS]
@@ -307,7 +307,7 @@ def levels_table(judged: Sequence[EvaluatedLevel], decision: Decision | None = N
         cell = fmt.cell if decision is None or j.point.repeat_count == 1 else fmt.interval_cell
         p = [] if decision is None else [j.p_met, decision.p_by_level.get(j.point.level)]
         rows.append([*(cell(j, column) for column in shown), *map(fmt.chance, p), fmt.slo_cell(j)])
-    return fmt.known_columns([*map(fmt.head, shown), *sure, "SLO"], rows)
+    return fmt.known_columns([*(fmt.head(column, judged) for column in shown), *sure, "SLO"], rows)
 
 
 def latency_table(judged: Sequence[EvaluatedLevel]) -> tuple[Row, list[Row]]:
@@ -350,4 +350,4 @@ def interval_table(judged: Sequence[EvaluatedLevel], decision: Decision) -> tupl
         for one in judged
     ]
     head = fmt.level_head(one.point.level for one in judged)
-    return (head, "repeats", *map(fmt.head, columns), "SLO", "P(SLO)", "P(optimal)"), rows
+    return (head, "repeats", *(fmt.head(column, judged) for column in columns), "SLO", "P(SLO)", "P(optimal)"), rows

@@ -207,10 +207,12 @@ def _sections(judgement: Judgement, of_table: Sequence[str]) -> list[Section]:
     if path is not None:
         words = tuple(map(path[0].index, level_tables.SEARCH_WORDS))
         probes = Table("search", *path, level_tables.SEARCH_TITLE, left=words, note=_MARGIN)
-    intervals = _INTERVALS if path is None else f"Value [{CONFIDENCE} interval over the probes]."
     answered = [fmt.spaced(fmt.sentence(line)) for line in fmt.search_answer(judgement.facts.manifest, judgement.slo)]
     shown = best or nearest
     quality = level_tables.quality_table(judged)
+    intervals = f"Value [{CONFIDENCE} interval over the probes]."
+    if path is None:
+        intervals = _INTERVALS.format("; of scores over items" * (quality is not None))
     scores, worst = list[Table | None](), list[Table | None]()
     if quality is not None and shown is not None:
         load = level_tables.load_table(judged)
@@ -257,7 +259,7 @@ _CAPACITY = (
 _DISTRIBUTIONS = "A curve per level, over its successful requests."
 _FEW_REQUESTS = "TTFT {} needs 200 successful requests per level: ten must lie beyond it."
 _INTERVALS = (
-    f"Value [{CONFIDENCE} interval over the repeats]. P(SLO): share of resampled runs that keep every limit. "
+    f"Value [{CONFIDENCE} interval over the repeats{{}}]. P(SLO): share of resampled runs that keep every limit. "
     "P(optimal): how often the rule picks the level when the runs of all levels are resampled together."
 )
 _MARGIN = (

@@ -129,7 +129,7 @@ def final_table(
         heads, rows = tables.interval_table(judged, decision)
         # an interval below its value: both keep their room in a narrow terminal
         cells = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
-        wide, title = ("repeats", "duration s"), f"{CONFIDENCE} intervals over runs"
+        wide, title = ("repeats", "duration s"), f"{CONFIDENCE} intervals {fmt.over_runs(heads)}"
         console.print(table(console, heads, cells, title=title, wide=wide))
     if (closed := tables.closed_loop_table(judged)) is not None:
         spared = [fmt.head(column) for column in ("request_per_s", "usd_per_request", "usd_per_request_at_capacity")]
@@ -186,7 +186,7 @@ def _table(judgement: JudgedLevels, console: Console, asked: Sequence[str] = ())
     columns = tuple(c for c in columns if fmt.is_judged(judged[0], c) or (has_room(c) and c not in dropped))
     columns = tuple(dict.fromkeys(("rate_per_s" if rates else "concurrency", *asked))) if asked else columns
     last = "SLO" if wide else "SLO met"
-    heads = ["successful/failed" if column == "n_ok" else fmt.head(column) for column in columns]
+    heads = ["successful/failed" if column == "n_ok" else fmt.head(column, judged) for column in columns]
     rows, styles = [], []
     for one in judged:
         met = fmt.slo_cell(one) if wide else _SHORT.get(one.slo_verdict, "?")

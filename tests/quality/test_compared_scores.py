@@ -101,6 +101,24 @@ def test_the_gate_of_a_score(counts, verdict, words):
     assert found.value == pytest.approx((counts[0] + counts[1]) / n)
 
 
+@pytest.mark.parametrize("cells", [(0, 0, 21, 0), (36, 12, 2, 0), (150, 5, 15, 30)])
+def test_the_gates_interval_is_the_paired_one(cells: tuple[int, int, int, int]):
+    """No other interval beside it, as long to both sides, and none beyond -100 points."""
+    new, old = answers(*cells)
+    (found,) = judge_changes([compare_scores(SCORE, Level(8), quality({"": new}), quality({"": old}))])
+    paired = overall_difference({"": new}, {"": old}).difference
+    assert (found.change_ratio, found.change_low, found.change_high) == (paired.value, paired.low, paired.high)
+    assert found.change_low >= -1
+    assert f"[{100 * paired.low:+.1f} pp, {100 * paired.high:+.1f} pp]" in found.finding
+
+
+def test_the_gate_passes_by_the_end_towards_the_margin():
+    """36, 4, 0, 0: from -0.6 points, within two; as far down as it reaches up it would be -3.1."""
+    new, old = answers(36, 4, 0, 0)
+    (found,) = judge_changes([compare_scores(SCORE, Level(8), quality({"": new}), quality({"": old}))])
+    assert (found.verdict, found.change_low) == ("pass", pytest.approx(-0.0064, abs=5e-5))
+
+
 def test_the_gate_refuses_other_versions_and_says_what_is_missing():
     """Scores of different rules are not compared; a level without scores, or a partial one, has no verdict."""
     new, old = answers(150, 15, 5, 30)

@@ -6,9 +6,11 @@ import re
 import zlib
 from pathlib import Path
 
+import factory
 import pytest
 from scored_runs import scored_folder
 
+from benchsuite.report.export import as_markdown
 from benchsuite.report.judge import judge_run
 from benchsuite.report.page import render
 from benchsuite.store.run_folder import read_run
@@ -47,6 +49,36 @@ def test_the_page_of_a_scored_run(tmp_path):
         assert "&lt;script&gt;" in table
         assert "<script" not in table
     assert len(page) < 400_000
+
+
+def test_the_worst_answers_are_wrong_and_of_the_level_that_is_shown(tmp_path):
+    """Three of a are wrong at 2 users, which the SLO asks for, all at 8: three rows of a, and no right answer."""
+    run = scored_folder(
+        tmp_path / "run", lambda name, level, _: float(level == 2 and int(name[1:]) >= 3), levels=(2, 8), requests=20,
+        scenario=lambda name: "a" if int(name[1:]) < 10 else "b",
+    )  # fmt: skip
+    page = render(judge_run(read_run(run), slo="score>=0.5"))
+    quality = page[page.index('<h2 id="quality">') : page.index('<details id="more"')]
+    folded = re.findall(r'<details class="card"><summary>(.*?)</summary>(.*?)</details>', quality, re.S)
+    assert [(title, table.count("<tr")) for title, table in folded] == [("a: 3 answers with the lowest scores", 4)]
+
+
+@pytest.mark.parametrize(("score", "price"), [(0.5, "$/1M score points"), (1.0, "$/1M correct")])
+def test_points_are_called_so_on_every_surface(tmp_path, cli, score, price):
+    """Of graded scores the cost is of points, everywhere; the intervals of scores are said to be over items."""
+    run = scored_folder(tmp_path / "run", lambda *_: score, levels=(2, 4), requests=40, repeats=3, noise=0.1)
+    other = "$/1M correct" if score < 1 else "$/1M score points"
+    judged = judge_run(read_run(run), slo="score>=0.2")
+    shown = cli("decide", run, "--slo", "score>=0.2", COLUMNS="160").out
+    for text in (render(judged), as_markdown([judged]), cli("check", run, "--quality", COLUMNS="160").out):
+        assert price in text
+        assert other not in text
+    assert ("correct" in shown, "points" in shown) == (score == 1, score < 1)  # a head folds
+    assert "95 % intervals over runs; of scores over items" in shown
+    assert "Value [95 % interval over runs; of scores over items]." in as_markdown([judged])
+    assert "interval over the repeats; of scores over items]" in render(judged)
+    plain = judge_run(read_run(factory.run_folder(tmp_path / "plain", levels=(2, 4), repeats=3, noise=0.1)))
+    assert "of scores" not in render(plain) + as_markdown([plain])
 
 
 def test_the_page_of_a_run_without_scores_has_no_such_section(tmp_path):
