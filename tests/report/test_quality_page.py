@@ -64,7 +64,7 @@ def test_the_worst_answers_are_wrong_and_of_the_level_that_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize(("score", "price"), [(0.5, "$/1M score points"), (1.0, "$/1M correct")])
-def test_points_are_called_so_on_every_surface(tmp_path, cli, score, price):
+def test_what_graded_scores_are_called_on_every_surface(tmp_path, cli, score, price):
     """Of graded scores the cost is of points, everywhere; the intervals of scores are said to be over items."""
     run = scored_folder(tmp_path / "run", lambda *_: score, levels=(2, 4), requests=40, repeats=3, noise=0.1)
     other = "$/1M correct" if score < 1 else "$/1M score points"
