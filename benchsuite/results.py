@@ -103,8 +103,8 @@ class ScenarioQuality:
     failed, refused: requests; all but the cut score 0. not_judged: in no score, as it is we who could not judge.
     points: the sum of the scores over all requests. items: score of each item that was judged. edits: of corrections,
     by item the true positives, false positives and false negatives. examples: requests that were unread and cut, at
-    most three. time_share: of the level's time in flight, None where not known. usd_per_correct: its share of the cost
-    over its points; high None: no upper end, "at least".
+    most three. not_judged_because: how many by reason. time_share: of the level's time in flight, None where not
+    known. usd_per_correct: its share of the cost over its points; high None: no upper end, "at least".
     """
 
     scenario: str | None
@@ -119,6 +119,7 @@ class ScenarioQuality:
     items: dict[str, float] = field(default_factory=dict)
     edits: dict[str, tuple[float, float, float]] | None = None
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    not_judged_because: dict[str, int] = field(default_factory=dict)
     time_share: float | None = None
     usd_per_correct: Estimate | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import islice
@@ -176,6 +177,7 @@ def _scenario(name: str | None, rows: _Rows, time_share: float | None) -> Scenar
         edits=edits_by_item,
         time_share=time_share,
         examples={"unread": _first(rows, unread), "cut": _first(rows, rows.cut)},
+        not_judged_because=dict(Counter(h for h, score in zip(rows.how, rows.score, strict=True) if score is None)),
     )
 
 

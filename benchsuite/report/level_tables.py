@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import exp
 from typing import Any, NamedTuple
@@ -221,6 +222,13 @@ def quality_notes(judged: Sequence[EvaluatedLevel]) -> list[str]:
     rules = dict(sorted(rule for quality in scored for rule in quality.scorers.items()))
     names = ", ".join(f"{name} {version}" for name, version in rules.items())
     notes = [f"every request issued counts, failed and unread ones as 0; scorers and their versions: {names}"]
+    because = Counter[str]()
+    for quality in scored:
+        for one in quality.scenarios:
+            because.update(one.not_judged_because)
+    if because:
+        words = ", ".join(f"{fmt.count(n)} {why or 'unknown'}" for why, n in because.most_common(5))
+        notes.append(f"what could not be judged is in no score: {words}")
     shares = [share for quality in scored if (share := quality.time_share) is not None]
     costs = [quality.usd_per_correct for quality in scored if quality.usd_per_correct is not None]
     if costs and shares and min(shares) < 0.9995:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchsuite.analysis.intervals import Z, wilson
 from benchsuite.quality.paired import (
     difference,
     f05,
@@ -87,6 +88,31 @@ def test_graded_scores_have_students_interval() -> None:
     assert (found.low, found.high) == (pytest.approx(0.5 - half, abs=1e-5), pytest.approx(0.5 + half, abs=1e-5))
     assert found.method == "t over 40 items"
     assert mean_interval(scores[:20]).method == "bootstrap-t over 20 items"
+
+
+def test_a_few_items_that_differ_from_the_others_have_a_resampled_t() -> None:
+    """Skewed by more than 1 it is resampled, whatever the number of items; longer towards those that differ."""
+    skewed = mean_interval(np.array([0.5] * 36 + [0.6] * 4))
+    assert skewed.method == "bootstrap-t over 40 items"
+    assert skewed.high - skewed.value > 1.5 * (skewed.value - skewed.low) > 0
+
+
+def test_no_graded_score_is_less_certain_than_right_or_wrong() -> None:
+    """Two items, whose resampled t is infinite: Wilson's ends."""
+    found = mean_interval(np.array([0.4, 0.6]))
+    assert (found.low, found.high) == pytest.approx(wilson(0.5, 2, Z))
+
+
+def test_draws_spread_as_the_standard_error() -> None:
+    """.4, .5, .5, .6: s = .08165, over two .04082; a bootstrap alone has .0354."""
+    assert np.std(score_draws({"": np.array([0.4, 0.5, 0.5, 0.6])})) == pytest.approx(0.04082, rel=0.05)
+
+
+def test_a_few_corrections_have_students_width() -> None:
+    """Four items: as far from the value as the draws' quantiles, 3.1824 / 1.96 times."""
+    edits = np.array([[9.0, 1.0, 1.0], [8.0, 1.0, 1.0], [9.0, 2.0, 1.0], [9.0, 1.0, 2.0]])
+    found, low = scenario_interval(edits), np.quantile(score_draws({"": edits}), 0.025)
+    assert found.value - found.low == pytest.approx((found.value - low) * 3.1824 / 1.95996, rel=1e-4)
 
 
 def test_the_overall_score_weighs_scenarios_alike_and_not_items() -> None:

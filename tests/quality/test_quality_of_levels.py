@@ -13,14 +13,15 @@ from scored_runs import scored_folder
 
 from benchsuite.analysis.intervals import Z, wilson
 from benchsuite.analysis.requests import in_window
-from benchsuite.economics.cost import usd_per_point
+from benchsuite.analysis.warnings import check_quality
+from benchsuite.economics.cost import usd_per_correct, usd_per_point
 from benchsuite.economics.verdict import why_text
 from benchsuite.level import Level
-from benchsuite.quality.levels import items_of
+from benchsuite.quality.levels import items_of, quality_by_level
 from benchsuite.records import ScoreRecord
 from benchsuite.report.export import as_csv, as_markdown, summary_json
 from benchsuite.report.judge import Judgement, judge_run, judge_table
-from benchsuite.results import AnswerScore, EvaluatedLevel
+from benchsuite.results import AnswerScore, Estimate, EvaluatedLevel
 from benchsuite.store.run_folder import read_run, write_scores
 
 
@@ -136,6 +137,28 @@ def test_a_judges_scores_are_of_requests_without_another(tmp_path: Path) -> None
     own = first(scored_folder(tmp_path / "own", lambda *_: 0.4, levels=(2,), requests=20, scorer="judge"))
     assert own.quality.score.value == pytest.approx(0.4)
     assert own.quality.graded
+
+
+def test_a_judge_that_cannot_tell_takes_only_its_own_scores_out(tmp_path: Path) -> None:
+    """A scorer's scores beside it are believed; one of the judge is partial, and says so in other words."""
+    beside = lambda one: [one._replace(scorer="judge", score=0.1)]  # noqa: E731
+    for name, asked, believed in (("beside", {"extra": beside}, True), ("own", {"scorer": "judge"}, False)):
+        run = read_run(scored_folder(tmp_path / name, lambda *_: 1.0, levels=(2,), requests=20, **asked))
+        found = quality_by_level(run.scores.table, run.table, [Level(2)], judge_can_tell=False)
+        assert (found[Level(2)].judge_can_tell, found[Level(2)].partial) == (believed, not believed)
+        assert [*check_quality(found)] == []
+
+
+def test_a_partial_score_has_no_verdict_and_no_draws(tmp_path: Path) -> None:
+    """98 of 100 judged, all right: whether a limit is met is unknown, and no draw of it meets it."""
+    for not_judged, verdict, p in ((0, "met", 1.0), (2, "unknown", 0.0)):
+        path = scored_folder(
+            tmp_path / f"run{not_judged}", lambda name, *_, of=not_judged: None if number(name) < 0 else AnswerScore(
+                None if number(name) < of else 1.0, how="bare"), levels=(2,), requests=100, repeats=3, noise=0.1,
+        )  # fmt: skip
+        one = first(path, slo="score>=0.5")
+        (check,) = [check for check in one.limits if check.asked]
+        assert (check.verdict, one.p_met) == (verdict, p)
 
 
 def test_the_papers_price_of_a_correct_answer() -> None:
@@ -354,6 +377,98 @@ def test_the_share_of_the_cost_is_that_of_scored_prompts(tmp_path: Path, cli: An
     )
     shown = " ".join(cli("check", path, "--quality", COLUMNS="160").out.split())
     assert "those with one took 75.0 % of the time in flight, and so much of the cost is theirs" in shown
+
+
+def test_why_answers_were_not_judged_is_said(tmp_path: Path, cli: Any) -> None:
+    """A rule of ours that fails, however seldom, is named; else it would be a count alone."""
+
+    def planned(prompt_id: str, *_: int) -> AnswerScore | float:
+        return AnswerScore(None, how="scorer_failed: KeyError") if number(prompt_id) == 7 else 1.0
+
+    path = scored_folder(tmp_path / "run", planned, levels=(2,), requests=200, repeats=2)
+    shown = cli("check", path, "--quality", COLUMNS="120").out
+    assert "what could not be judged is in no score: 2 scorer_failed: KeyError" in shown
+    (scenario,) = first(path).quality.scenarios
+    assert (scenario.not_judged, scenario.not_judged_because) == (2, {"scorer_failed: KeyError": 2})
+    assert scenario.points == pytest.approx(400)
+
+
+def test_a_failed_request_is_no_unread_one_and_cut_thoughts_are(tmp_path: Path) -> None:
+    """A row of a failed request may say anything of its answer: it is counted once, as failed."""
+    fate = {0: "empty", 1: "cut_thinking", 2: "unread", 3: "refused"}
+    path = scored_folder(
+        tmp_path / "run", lambda name, *_: AnswerScore(0.0, how=fate.get(number(name), "bare")), levels=(2,),
+        requests=40,
+    )  # fmt: skip
+    run = read_run(path)
+    rows = [ScoreRecord(**row) for row in run.scores.table.to_pylist()]
+    rows[10] = rows[10]._replace(failed=True, how="unread")
+    write_scores(path, rows, run.scores.facts)
+    (scenario,) = first(path).quality.scenarios
+    assert (scenario.unread, scenario.refused, scenario.failed) == (3, 1, 1)
+    assert [len(scenario.examples[name]) for name in ("unread", "cut")] == [3, 0]
+
+
+def test_at_most_three_examples_are_named(tmp_path: Path) -> None:
+    path = scored_folder(tmp_path / "run", lambda *_: AnswerScore(0.0, how="unread"), levels=(2,), requests=20)
+    assert len(first(path).quality.scenarios[0].examples["unread"]) == 3
+
+
+def test_five_in_a_hundred_unread_are_no_finding(tmp_path: Path) -> None:
+    path = scored_folder(
+        tmp_path / "run", lambda name, *_: AnswerScore(0.0, how="unread") if number(name) < 3 else 1.0, levels=(2,),
+        requests=60,
+    )  # fmt: skip
+    assert "answers_unread" not in codes(first(path))
+
+
+def test_scores_that_rise_with_load_are_no_fall(tmp_path: Path) -> None:
+    """Proven, but upwards."""
+    path = scored_folder(
+        tmp_path / "run", lambda name, level, _: float(level == 8 or number(name) < 10), levels=(2, 8), requests=60
+    )
+    eight = judged(path).judged[1]
+    assert eight.quality.change.p_corrected < 0.001
+    assert not eight.quality.change.falls
+    assert "quality_falls" not in codes(eight)
+
+
+def test_a_failed_correction_lacks_the_edits_of_its_own_item(tmp_path: Path) -> None:
+    """p0 has five edits to find, as its other repeat says; the others have one."""
+
+    def planned(prompt_id: str, *_: int) -> AnswerScore:
+        return AnswerScore(0.9, parts={"tp": 4 if prompt_id == "p0" else 1, "fp": 0, "fn": int(prompt_id == "p0")})
+
+    path = scored_folder(tmp_path / "run", planned, levels=(2,), requests=10, repeats=2, scorer="correction")
+    run = read_run(path)
+    rows = [ScoreRecord(**row) for row in run.scores.table.to_pylist()]
+    rows = [one._replace(failed=True, score=0.0, how="timeout", parts=None)
+            if (one.prompt_id, one.repeat) == ("p0", 0) else one for one in rows]  # fmt: skip
+    write_scores(path, rows, run.scores.facts)
+    (scenario,) = first(path).quality.scenarios
+    assert (scenario.edits["p0"], scenario.edits["p1"]) == ((4, 0, 1 + 5), (2, 0, 0))
+
+
+def test_without_the_rows_of_scored_requests_nothing_is_paid(tmp_path: Path) -> None:
+    """How long they took is not known: no share of the cost is theirs."""
+    path = scored_folder(tmp_path / "run", lambda *_: 1.0, levels=(2,), requests=20)
+    run = read_run(path)
+    rows = [ScoreRecord(**row) for row in run.scores.table.to_pylist()]
+    write_scores(path, [rows[0]._replace(request_id="gone"), *rows[1:]], run.scores.facts)
+    one = first(path)
+    assert (one.quality.score.value, one.quality.time_share, one.quality.usd_per_correct) == (1.0, None, None)
+
+
+def test_the_intervals_of_cost_and_score_are_joined(tmp_path: Path) -> None:
+    """A thousand right answers leave next to nothing open but the cost, of three runs 0.5 to 2 dollars; one right of
+    five may be a few, but is not none: Wilson's lower end has a price."""
+    many = first(scored_folder(tmp_path / "many", lambda *_: 1.0, levels=(2,), requests=1000)).quality
+    found = usd_per_correct(Estimate(1.0, 0.5, 2.0, 3, ""), 1, many)
+    assert (found.low, found.value, found.high) == pytest.approx((0.5e-3, 1e-3, 2e-3), rel=0.1)
+    few = first(scored_folder(tmp_path / "few", lambda name, *_: float(name == "p0"), levels=(2,), requests=5)).quality
+    found = usd_per_correct(Estimate(1.0, None, None, 1, ""), 1, few)
+    low, high = wilson(0.2, 5, Z)
+    assert (found.low, found.value, found.high) == pytest.approx((0.2 / high, 1.0, 0.2 / low), rel=0.05)
 
 
 def test_check_says_where_there_are_no_scores(tmp_path: Path, cli: Any) -> None:

@@ -77,6 +77,11 @@ def test_every_issued_request_has_a_score(change, expected, reading, how, cut, f
     assert (found.scorer, found.scorer_version, found.request_id) == ("same", 3, "r0")
 
 
+def test_other_rules_of_normalising_are_another_version(monkeypatch):
+    monkeypatch.setattr(score, "VERSION", 4)
+    assert scored({"text": "C"})[0].scorer_version == 3 + 4 - 1
+
+
 def test_only_prompts_with_a_scorer_count():
     """A prompt without a scorer, and one of another set, have no score; options and the question go to the scorer."""
     found = scored({"text": "C", "prompt_id": "free"}, {"text": "C", "prompt_id": "z"}, {"text": "D", "prompt_id": "b"})
