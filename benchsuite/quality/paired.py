@@ -193,15 +193,25 @@ def difference(first: Mapping[str, float], second: Mapping[str, float]) -> Score
         return ScoreChange(newcombe(both, one, other, n - both - one - other), mcnemar(one, other), left_out)
     d = a - b
     value, error = float(d.mean()), float(d.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if error <= 1e-12:  # as many as a share up to Wilson's may still differ, by at most 1
-        reach = wilson(0.0, n, Z)[1]
-        low, high = max(value - reach, -1.0), min(value + reach, 1.0)
-        p = 1.0 if abs(value) <= 1e-12 else mcnemar(n, 0)
-        return ScoreChange(Estimate(value, low, high, n, f"{n} items, all differing alike"), p, left_out)
-    half = float(special.stdtrit(n - 1, 1 - ALPHA / 2)) * error
-    p = 2 * float(special.stdtr(n - 1, -abs(value) / error))
+    if error <= 1e-12:
+        return _alike(value, wilson(0.0, n, Z)[1], n, left_out)
+    return _paired_t(value, error, n - 1, n, left_out, f"paired t, {n} items")
+
+
+def _alike(value: float, reach: float, n: int, left_out: int) -> ScoreChange:
+    """Of n items that all differ alike; reach: as many as a share up to Wilson's may still differ, by at most 1."""
+    p = 1.0 if abs(value) <= 1e-12 else mcnemar(n, 0)
+    return _change(value, reach, p, n, left_out, f"{n} items, all differing alike")
+
+
+def _paired_t(value: float, error: float, df: float, n: int, left_out: int, method: str) -> ScoreChange:
+    half = float(special.stdtrit(df, 1 - ALPHA / 2)) * error
+    return _change(value, half, 2 * float(special.stdtr(df, -abs(value) / error)), n, left_out, method)
+
+
+def _change(value: float, half: float, p: float, n: int, left_out: int, method: str) -> ScoreChange:
     low, high = max(value - half, -1.0), min(value + half, 1.0)
-    return ScoreChange(Estimate(value, low, high, n, f"paired t, {n} items"), p, left_out)
+    return ScoreChange(Estimate(value, low, high, n, method), p, left_out)
 
 
 def overall_difference(
@@ -223,20 +233,15 @@ def overall_difference(
     each = [np.array([first[name][item] - second[name][item] for item in both[name]]) for name in known]
     value, weight = float(np.mean([d.mean() for d in each])), 1 / len(each)
     squares = [float(np.square(d - d.mean()).sum()) for d in each]
-    if max(squares) <= 1e-24:  # of each scenario as many as Wilson's share may still differ, by at most 1
+    if max(squares) <= 1e-24:
         reach = float(np.linalg.norm([wilson(0.0, len(d), Z)[1] for d in each])) * weight
-        low, high = max(value - reach, -1.0), min(value + reach, 1.0)
-        p = 1.0 if abs(value) <= 1e-12 else mcnemar(n, 0)
-        return ScoreChange(Estimate(value, low, high, n, f"{n} items, all differing alike"), p, left_out)
+        return _alike(value, reach, n, left_out)
     usual, df_of = sum(squares) / max(n - len(each), 1), [len(d) - 1 + _SHARED for d in each]
     parts = [(own + _SHARED * usual) / df * weight**2 / len(d) for own, df, d in zip(squares, df_of, each, strict=True)]
     spread = sum(parts)
     df = spread**2 / sum(part**2 / own for part, own in zip(parts, df_of, strict=True))
-    error = math.sqrt(spread + 1 / n**2)
-    half = float(special.stdtrit(df, 1 - ALPHA / 2)) * error
-    p = 2 * float(special.stdtr(df, -abs(value) / error))
-    low, high = max(value - half, -1.0), min(value + half, 1.0)
-    return ScoreChange(Estimate(value, low, high, n, f"paired t over {n} items in {len(known)} scenarios"), p, left_out)
+    method = f"paired t over {n} items in {len(known)} scenarios"
+    return _paired_t(value, math.sqrt(spread + 1 / n**2), df, n, left_out, method)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
