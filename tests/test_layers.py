@@ -36,7 +36,7 @@ CORE = (
     "workload", "load.schedule", "load.arrivals", "load.search", "client.stream", "client.request", "client.http",
     "servers",
     "analysis", "economics",
-    "quality.normalise", "quality.choice", "quality.cues", "quality.text", "quality.correction",
+    "quality.normalise", "quality.choice", "quality.choice_patterns", "quality.text", "quality.correction",
     "quality.structure", "quality.score", "quality.paired", "quality.levels", "quality.rubric",
     "importers", "report.charts", "report.charts_special", "report.format",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from benchsuite.errors import read_json
-from benchsuite.quality import cues
+from benchsuite.quality import choice_patterns as patterns
 from benchsuite.quality.normalise import answer_of, refuses
 from benchsuite.quality.text import check_options
 from benchsuite.results import AnswerScore
@@ -97,12 +97,12 @@ def read_labels(answer: str, labels: str, several: bool, prompt_text: str = "") 
         return "", reason
     text = answer
     found = _json(text, several) or _marked(text, several, prompt_text)
-    parts = [(match[1], match[2]) for match in cues.PARTS.finditer(text)]
+    parts = [(match[1], match[2]) for match in patterns.PARTS.finditer(text)]
     if len(dict(parts)) > 1 and len({label for _, label in parts}) > 1:  # "Q1: A, Q2: B"
         found = "", "unread"
     if found is None:
-        text = text.translate(cues.CUES_IN_TRADITIONAL)
-        for pattern, put in cues.CLEANING:
+        text = text.translate(patterns.CUES_IN_TRADITIONAL)
+        for pattern, put in patterns.CLEANING:
             text = pattern.sub(put, text)
         text = text.strip()
         found = _tiers(text, labels, several, prompt_text)
@@ -116,20 +116,22 @@ def _marked(text: str, several: bool, prompt_text: str) -> tuple[str, str] | Non
     """What a list of nothing but labels, each marked right or wrong, states, and the tier; None of others."""
     at, right, seen = 0, "", ""
     while at < len(text):
-        match = cues.MARKED.match(text, at)
+        match = patterns.MARKED.match(text, at)
         if match is None or bool(match[1] or match[4]) == bool(match[2] or match[5]) or match[3] in seen:
             return None
         at, seen, right = match.end(), seen + match[3], right + match[3] * bool(match[1] or match[4])
     if len(seen) < 2 and right:
         return None
     return (
-        ("", "unread") if cues.INVERTED.search(prompt_text) or not (several or len(right) == 1) else (right, "stated")
+        ("", "unread")
+        if patterns.INVERTED.search(prompt_text) or not (several or len(right) == 1)
+        else (right, "stated")
     )
 
 
 def _tiers(text: str, labels: str, several: bool, prompt_text: str) -> tuple[str, str]:
     """What cleaned text states, by the first tier that has a reading, and the tier."""
-    cut = cues.NEXT_ITEM.search(text)  # a model that goes on with questions of its own
+    cut = patterns.NEXT_ITEM.search(text)  # a model that goes on with questions of its own
     if cut and (found := _tiers(text[: cut.start()], labels, several, prompt_text))[0]:
         return found
     if bare := _bare(text, several):
@@ -140,7 +142,7 @@ def _tiers(text: str, labels: str, several: bool, prompt_text: str) -> tuple[str
     if stated is None:
         return (leading, "leading") if leading else (last, "last_line")
     if last and stated.labels and sorted(last) != sorted(stated.labels):  # "Answer: A ... so it cannot be. C"
-        return (last, "last_line") if cues.TURNS.search(text, stated.end) else ("", "unread")
+        return (last, "last_line") if patterns.TURNS.search(text, stated.end) else ("", "unread")
     # "B. Metformin. ... In children C is correct.": a weak statement does not outweigh what the answer begins with
     if leading and stated.sure < 2 and sorted(leading) != sorted(stated.labels):
         return "", "unread"
@@ -175,7 +177,8 @@ def _stands(text: str, item: re.Match[str]) -> bool:
     if names == "I" and not re.compile(r"[.。,;:!、\n]|$| (?:is|because|since|as)\b").match(text, end):
         return False
     return bool(
-        cues.CONTINUES.match(text, end) or (names not in ("A", "I") and len(names) == 1 and cues.TEXT.match(text, end))
+        patterns.CONTINUES.match(text, end)
+        or (names not in ("A", "I") and len(names) == 1 and patterns.TEXT.match(text, end))
     )
 
 
@@ -184,22 +187,22 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
 
     subject: what follows is said of all of them. Else a last one of which something is said begins a new clause.
     """
-    item = cues.ITEM.match(text, start)
+    item = patterns.ITEM.match(text, start)
     if item is None or not _stands(text, item):
         return None
     names, end, listed = item[1], item.end(), None
     while True:
         if len(names) > 52:  # no answer, and the time stays linear
             return "", end
-        other = cues.OR.match(text, end)
+        other = patterns.OR.match(text, end)
         if (
             other
             and _ascending(other[1] or other[2])
-            and (other[2] or _stands(text, other) or cues.LEFT_OPEN.search(other[0]))
+            and (other[2] or _stands(text, other) or patterns.LEFT_OPEN.search(other[0]))
         ):
             return "", other.end()
-        joined = cues.AND.match(text, end)
-        item = cues.ITEM.match(text, joined.end()) if joined else None
+        joined = patterns.AND.match(text, end)
+        item = patterns.ITEM.match(text, joined.end()) if joined else None
         if item is None or joined is None:
             break
         if not _stands(text, item):  # "A, C" runs into what follows, so that nobody can tell where the labels end
@@ -208,12 +211,12 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
             break
         if joined and "," in joined[0]:
             listed = (names, end)
-        plural = cues.PLURAL.match(text, item.end()) and cues.AFFIRMED.match(
+        plural = patterns.PLURAL.match(text, item.end()) and patterns.AFFIRMED.match(
             text, item.end()
         )  # "I think B and D are correct"
         if not (subject or plural) and (
-            cues.DENIES.match(text, item.end())
-            or cues.AFFIRMED.match(text, item.end())
+            patterns.DENIES.match(text, item.end())
+            or patterns.AFFIRMED.match(text, item.end())
             or text[item.end() : item.end() + 1] == ":"
         ):
             if len(names) > 1:  # "A, B and C are wrong": is A all that was stated, or A and B?
@@ -222,10 +225,10 @@ def _group(text: str, start: int, subject: bool, labels: str, several: bool) -> 
         names, end = names + item[1], item.end()
     if len(names) == 1:  # with their texts: "A. hypertension C. diabetes"
         last, at = names, end - (text[end - 1] in ")]")
-        while more := cues.MORE.match(text, at) or cues.MORE_LINES.match(text, at):
+        while more := patterns.MORE.match(text, at) or patterns.MORE_LINES.match(text, at):
             if (
-                cues.JUDGED.search(more[1])
-                or cues.TERM_BEFORE.search(text[more.start(2) - 16 : more.start(2)])
+                patterns.JUDGED.search(more[1])
+                or patterns.TERM_BEFORE.search(text[more.start(2) - 16 : more.start(2)])
                 or more[2] <= last[-1]
             ):
                 break
@@ -245,12 +248,12 @@ def _clause(text: str, at: int, edges: re.Pattern[str]) -> str:
 
 def _holds(text: str, start: int, end: int) -> bool:
     """True if what is said from start to end is neither denied, supposed, conditional nor asked."""
-    clause, sentence = _clause(text, start, cues.CLAUSE), _clause(text, start, cues.SENTENCE)
-    if cues.ATTRIBUTED.search(sentence):
+    clause, sentence = _clause(text, start, patterns.CLAUSE), _clause(text, start, patterns.SENTENCE)
+    if patterns.ATTRIBUTED.search(sentence):
         return False
-    if clause == sentence and cues.ALTHOUGH.match(clause):
+    if clause == sentence and patterns.ALTHOUGH.match(clause):
         return False
-    if cues.DENIED.search(clause) or cues.SUPPOSED.search(clause) or cues.IF.search(sentence):
+    if patterns.DENIED.search(clause) or patterns.SUPPOSED.search(clause) or patterns.IF.search(sentence):
         return False
     if re.compile(
         r",? ?[(\[]?(?:only )?(?:if|unless|when)\b|,? ?(?:如果|若)|的话|的?(?:同学|人)|,? (?:said|says|according to)\b"
@@ -258,50 +261,52 @@ def _holds(text: str, start: int, end: int) -> bool:
         re.I,
     ).match(text, end):
         return False
-    stop = cues.SENTENCE.search(text, end, end + 160)
+    stop = patterns.SENTENCE.search(text, end, end + 160)
     return stop is None or stop[0] != "?"
 
 
 def _cued(text: str, labels: str, several: bool) -> Iterator[Statement]:
     """Labels after a cue."""
-    for kind, cue in cues.CUES:
+    for kind, cue in patterns.CUES:
         for match in cue.finditer(text):
             sure, start, at = kind, match.start(), match.end()
-            filler = cues.FILLER.match(text, at)
+            filler = patterns.FILLER.match(text, at)
             at = filler.end() if filler else at
             group = _group(text, at, sure < 3, labels, several)
             if group is None and sure > 2:
                 group = _lower(text, at) or _doubtful(text, at)
-            if group is None or cues.DENIES.match(text, group[1]) or not _holds(text, start, group[1]):
+            if group is None or patterns.DENIES.match(text, group[1]) or not _holds(text, start, group[1]):
                 continue
-            if cues.OTHERS.search(text[max(0, start - 60) : start]) or cues.TERM_BEFORE.search(
+            if patterns.OTHERS.search(text[max(0, start - 60) : start]) or patterns.TERM_BEFORE.search(
                 text[max(0, at - 16) : at]
             ):
                 continue
-            if re.match(r"(?i)(?:options|choices)\W", match[0]) or cues.TERM_IS.search(match[0]):
+            if re.match(r"(?i)(?:options|choices)\W", match[0]) or patterns.TERM_IS.search(match[0]):
                 continue
-            if cues.SPLIT.match(text, group[1]):
+            if patterns.SPLIT.match(text, group[1]):
                 group = "", group[1]
-            if sure == 3 and cues.NAMES_ANSWER.search(match[0]):
+            if sure == 3 and patterns.NAMES_ANSWER.search(match[0]):
                 sure = 5 if re.search("(?i)final|最终", match[0]) else 4
-            narrow = cues.NARROW.search(_clause(text, start, cues.SENTENCE)) or cues.NARROW_CUE.search(match[0])
-            if match[0][0] == "选" and cues.PERSON.search(text[max(0, start - 4) : start]):
+            narrow = patterns.NARROW.search(_clause(text, start, patterns.SENTENCE)) or patterns.NARROW_CUE.search(
+                match[0]
+            )
+            if match[0][0] == "选" and patterns.PERSON.search(text[max(0, start - 4) : start]):
                 continue
-            if narrow or (match[0][0] == "选" and not cues.CHOOSES.search(_clause(text, start, cues.CLAUSE))):
+            if narrow or (match[0][0] == "选" and not patterns.CHOOSES.search(_clause(text, start, patterns.CLAUSE))):
                 sure = 0
             yield Statement(at, group[1], group[0], 1 if sure == 2 and len(group[0]) != 1 and not several else sure)
 
 
 def _doubtful(text: str, at: int) -> tuple[str, int] | None:
     """A letter after a cue that may be part of a name, and where it ends: nothing weaker is an answer then."""
-    item = cues.ITEM.match(text, at)
+    item = patterns.ITEM.match(text, at)
     return ("", item.end()) if item and len(item[1]) == 1 and item[1] not in "AI" else None
 
 
 def _lower(text: str, at: int) -> tuple[str, int] | None:
     """A lower-case label after a cue, and where it ends. "a" and "i" are words unless marked."""
-    item = cues.LOWER.match(text, at)
-    if item is None or not (item[0][-1] in ")]" or cues.CONTINUES.match(text, item.end())):
+    item = patterns.LOWER.match(text, at)
+    if item is None or not (item[0][-1] in ")]" or patterns.CONTINUES.match(text, item.end())):
         return None
     marked = not item[0][-1].isalpha() or (
         ":" in text[max(0, at - 2) : at] and re.compile(r"$|\n|[.)]").match(text, item.end())
@@ -312,35 +317,35 @@ def _lower(text: str, at: int) -> tuple[str, int] | None:
 def _judged(text: str, labels: str) -> tuple[list[Statement], set[str], set[str]]:
     """Statements about labels that stand before them, and all labels that are affirmed, and denied."""
     statements, affirmed, denied, done = [], set(), set(), 0
-    for item in cues.ITEM.finditer(text):
+    for item in patterns.ITEM.finditer(text):
         start = item.start()
         if start < done:
             continue
         names, end = _group(text, start, True, labels, True) or ("", item.end())
         before, done = text[max(0, start - 16) : start], end
         named = re.match(r"(?i)opt|cho|ans|let|选|\(", item[0])
-        if not names or cues.TERM_BEFORE.search(before) or not (named or cues.MAY_STAND.search(before)):
+        if not names or patterns.TERM_BEFORE.search(before) or not (named or patterns.MAY_STAND.search(before)):
             continue
-        if cues.DENIES.match(text, end) or cues.TEXT_DENIED.match(text, end):
+        if patterns.DENIES.match(text, end) or patterns.TEXT_DENIED.match(text, end):
             denied |= set(names)
             continue
-        said = cues.AFFIRMED.match(text, end) or cues.TEXT_AFFIRMED.match(text, end)
+        said = patterns.AFFIRMED.match(text, end) or patterns.TEXT_AFFIRMED.match(text, end)
         if (
             said
-            and not cues.DENIED.search(said["text"] or "" if said.re is cues.TEXT_AFFIRMED else "")
+            and not patterns.DENIED.search(said["text"] or "" if said.re is patterns.TEXT_AFFIRMED else "")
             and _holds(text, start, said.end())
         ):
             affirmed |= set(names)
-            if cues.ALSO.search(said[0]) or cues.ALSO.match(text, said.end()):  # beside another
+            if patterns.ALSO.search(said[0]) or patterns.ALSO.match(text, said.end()):  # beside another
                 names = ""
-            statements.append(Statement(start, said.end(), names, 3 if cues.SETTLED.match(text, end) else 1))
+            statements.append(Statement(start, said.end(), names, 3 if patterns.SETTLED.match(text, end) else 1))
     return statements, affirmed, denied
 
 
 def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statement | None:
     """The last statement that counts; with labels "" if there are statements, but no last word. None without any."""
     judged, affirmed, denied = _judged(text, labels)
-    if cues.INVERTED.search(prompt_text):
+    if patterns.INVERTED.search(prompt_text):
         judged = []
     statements = sorted([*_cued(text, labels, several), *judged], key=lambda one: (one.start, one.sure))
     if not statements:
@@ -354,13 +359,13 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
         and other.sure < 5
         and one.labels
         and other.labels
-        and not cues.TURNS.search(text, one.end, other.start)
+        and not patterns.TURNS.search(text, one.end, other.start)
         for one, other in pairwise(one for one in statements if one.sure > 2)
     ):
         return last._replace(labels="", sure=5)
     sure = [one for one in statements if one.sure > 1]
     if sure:
-        if last.sure < 2 and not cues.TURNS.search(text, sure[-1].end, last.start):
+        if last.sure < 2 and not patterns.TURNS.search(text, sure[-1].end, last.start):
             later = {
                 one.labels
                 for one in statements
@@ -372,13 +377,15 @@ def _stated(text: str, labels: str, several: bool, prompt_text: str) -> Statemen
             last.sure < 4
             and said
             and said[-1].labels != last.labels
-            and not cues.TURNS.search(text, said[-1].end, last.start)
+            and not patterns.TURNS.search(text, said[-1].end, last.start)
         ):
             last = last._replace(labels="")  # "The answer is B. ... Choose D."
-    elif len({one.labels for one in statements}) > 1 and not cues.TURNS.search(text, statements[-2].end, last.start):
+    elif len({one.labels for one in statements}) > 1 and not patterns.TURNS.search(
+        text, statements[-2].end, last.start
+    ):
         whole = several and affirmed | denied >= set(labels) and not affirmed & denied
         last = last._replace(labels="".join(affirmed) if whole else "", sure=2)
-    return last._replace(labels="") if cues.DOUBTS.search(text, last.end) else last
+    return last._replace(labels="") if patterns.DOUBTS.search(text, last.end) else last
 
 
 def _in_brackets(text: str, labels: str) -> Statement | None:
@@ -389,8 +396,8 @@ def _in_brackets(text: str, labels: str) -> Statement | None:
         return None
     before = text[max(0, match.start(1) - 60) : match.start(1) - 1]
     if (
-        cues.TERM_BEFORE.search(before.rstrip())
-        or cues.DENIED.search(before)
+        patterns.TERM_BEFORE.search(before.rstrip())
+        or patterns.DENIED.search(before)
         or not _holds(text, match.start(1), match.end())
     ):
         return None
@@ -401,21 +408,21 @@ def _leading(text: str, labels: str, several: bool) -> str:
     """The label that the first line begins with, as no other line does; of `choices`, those of all lines."""
     line, _, rest = text.partition("\n")
     head = re.split("[。\n]| [—–-] | because ", text[:80], maxsplit=1)
-    if len(head) > 1 and not cues.HEAD.search(rest) and (bare := _bare(head[0], several)):
+    if len(head) > 1 and not patterns.HEAD.search(rest) and (bare := _bare(head[0], several)):
         return bare
-    first = cues.HEAD.match(text) or re.compile("([A-Z])(?= (?:because|since)\\b)").match(text)
+    first = patterns.HEAD.match(text) or re.compile("([A-Z])(?= (?:because|since)\\b)").match(text)
     if first is None:
         return ""
     name, after = first[1], line[first.end() :]
     if (
-        re.match(rf" ?(?:{cues.SPECIES})\b", after)
+        re.match(rf" ?(?:{patterns.SPECIES})\b", after)
         or (first[0][-1] in ":," and name in "AI" and not re.match(r" ?[\u3400-\u9fff]", after))
         or re.match(r" ?(?:(?i:or|and|&|/)|或者?|和|与)? ?\(?[A-Z](?![A-Za-z0-9'-])", after)
     ):
         return ""
-    if cues.INLINE.search(line, first.end() - 1) or cues.DENIES.match(line, first.end()) or line.endswith("?"):
+    if patterns.INLINE.search(line, first.end() - 1) or patterns.DENIES.match(line, first.end()) or line.endswith("?"):
         return ""
-    others = list(cues.HEAD.finditer(rest))
+    others = list(patterns.HEAD.finditer(rest))
     names = [name, *(match[1] for match in others)]
     if len(set(names)) == 1:
         return name
@@ -423,7 +430,7 @@ def _leading(text: str, labels: str, several: bool) -> str:
         several
         and len(names) == text.count("\n") + 1
         and _ascending("".join(names))
-        and not cues.JUDGED.search(text)
+        and not patterns.JUDGED.search(text)
         and "".join(names) != labels[: len(names)]
     ):
         return "".join(names)
@@ -437,7 +444,7 @@ def _last_line(text: str, several: bool) -> str:
     lines = text.split("\n")
     if len(lines) > 1 and not lines[-1][:1].islower() and (bare := _bare(lines[-1], several)):
         before = lines[:-1]
-        apart = lines[-2] == "" or not any(cues.HEAD.match(line) for line in before)
+        apart = lines[-2] == "" or not any(patterns.HEAD.match(line) for line in before)
         if apart and not any(_bare(line, several) for line in before) and not re.search(r"[\w,、]$", lines[-2]):
             return bare
     match = re.search(r"(?:[a-z)]{4}[.!]|[。!])\s?((?:[Oo]ption )?\(?[A-Z]\)?)[.。!]?$", text[-40:])
@@ -456,7 +463,8 @@ def _json(text: str, several: bool) -> tuple[str, str] | None:
         return None
     if isinstance(value, dict):
         value = next(
-            (item for key, item in value.items() if cues.KEYS.fullmatch(key.strip().lower().replace(" ", "_"))), None
+            (item for key, item in value.items() if patterns.KEYS.fullmatch(key.strip().lower().replace(" ", "_"))),
+            None,
         )
     elif not several:
         return None
